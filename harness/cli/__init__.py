@@ -1,0 +1,121 @@
+"""The command line: one table of commands, one error boundary.
+
+Each command is a module here with `configure(parser)` and `run(arguments) -> int`; only the chosen one is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from harness import __version__
+from harness.errors import HarnessError, did_you_mean
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("harness.cli.init", "set up this repository: harness.yaml, .harness/, hooks"),
+    "route": ("harness.cli.route", "which tier, pipeline and rule an issue gets, and what it costs"),
+    "plan": ("harness.cli.plan", "ask the planner for an issue's task graph, and show it"),
+    "run": ("harness.cli.run", "take one issue to reviewed, merged code"),
+    "work": ("harness.cli.work", "work off the queue, once or as a daemon"),
+    "worker": ("harness.cli.worker", "serve tasks of a distributed queue on this machine"),
+    "runs": ("harness.cli.runs", "list runs"),
+    "show": ("harness.cli.show", "show one run: tasks, attempts, cost, findings"),
+    "resume": ("harness.cli.resume", "go on with an interrupted run; nothing is paid twice"),
+    "cancel": ("harness.cli.cancel", "stop a run; what is finished is kept"),
+    "forget": ("harness.cli.forget", "delete all that is stored about a run"),
+    "serve": ("harness.cli.serve", "the LLM gateway and the console"),
+    "convoy": ("harness.cli.convoy", "deploy a Gas Town convoy: plan, swarm, review"),
+    "sling": ("harness.cli.sling", "route one issue and hand it to a Gas Town rig"),
+    "stats": ("harness.cli.stats", "the metrics against their targets, savings, trend"),
+    "experiments": ("harness.cli.experiments", "list, rate, export or run routing experiments"),
+    "report": ("harness.cli.report", "an HTML report of a run or of a period"),
+    "doctor": ("harness.cli.doctor", "what is installed, what works, and what fixes the rest"),
+    "config": ("harness.cli.config", "check a configuration, or import another tool's"),
+    "demo": ("harness.cli.demo", "work a small real queue with a scripted model; no key, no server"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code.
+
+    0 accepted · 1 not accepted (failed, rejected, over budget) · 2 the user can fix it · 3 a bug · 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except HarnessError as error:
+        _complain(error, "--json" in arguments)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader has seen enough (`harness runs | head`); closing quietly is what it wants.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:  # the one boundary: whatever arrives here is a bug of ours
+        inner = _only(error)
+        if isinstance(inner, HarnessError):
+            _complain(inner, "--json" in arguments)
+            return inner.exit_code
+        if isinstance(inner, KeyboardInterrupt):
+            return 130
+        traceback.print_exception(error)
+        print("This is a bug in harness. Please report it with the lines above.", file=sys.stderr)
+        return 3
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"harness {__version__}")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        print(f"harness: unknown command '{name}'{did_you_mean(name, COMMANDS)}\n\n{_overview()}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = argparse.ArgumentParser(
+        prog=f"harness {name}",
+        description=COMMANDS[name][1][0].upper() + COMMANDS[name][1][1:] + ".",
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.configure(parser)
+    return int(module.run(parser.parse_args(rest)) or 0)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {help_text}" for name, (_, help_text) in COMMANDS.items())
+    return (
+        "usage: harness COMMAND [options]\n\n"
+        "Takes issues from a queue to reviewed, merged code with the cheapest model that gets each piece right.\n\n"
+        f"commands:\n{lines}\n\nharness COMMAND --help shows a command's options and an example."
+    )
+
+
+def _complain(error: HarnessError, as_json: bool) -> None:
+    print(f"harness: {error}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}))
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one error inside nested groups of one, as task groups make them; otherwise the error itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        expected = [inner for inner in error.exceptions if isinstance(inner, HarnessError)]
+        if len(expected) == len(error.exceptions):
+            return expected[0]
+    return error

@@ -1,0 +1,1 @@
+"""The only readers of configuration files and the environment."""

@@ -1,0 +1,173 @@
+"""Files → plain data → validated values, with errors that name file, key path and cure."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from harness.errors import ConfigError, did_you_mean
+
+M = TypeVar("M")
+
+try:  # libyaml is five times faster, where PyYAML was built with it
+    from yaml import CSafeLoader as _BaseLoader
+except ImportError:  # pragma: no cover - depends on the platform's wheel
+    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
+
+
+class _Loader(_BaseLoader):
+    """YAML that refuses the same key twice, where plain YAML silently keeps the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if isinstance(key, str | int | float | bool) and key in seen:
+            raise yaml.MarkedYAMLError("while reading a mapping", node.start_mark, f"key {key!r} stands twice",
+                                       key_node.start_mark)
+        seen.add(key if isinstance(key, str | int | float | bool) else id(key))
+    return _BaseLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
+
+
+def read_text(path: Path) -> str:
+    """The file's text; raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(str(path), (), "no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(str(path), (), "is a folder, not a file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), (), f"is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(str(path), (), error.strerror or str(error)) from None
+
+
+def parse(text: str, where: str, form: str) -> dict[str, Any]:
+    """YAML or TOML text → a mapping. `form` is `yaml` or `toml`; raises ConfigError with line and column."""
+    try:
+        data = tomllib.loads(text) if form == "toml" else yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ConfigError(where, (), f"{place}{error.problem or 'is not valid YAML'}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(where, (), f"is not valid YAML: {str(error).splitlines()[0]}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(where, (), f"is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(where, (), "is nested too deeply") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(where, (), f"expected a mapping of keys to values, got {kind_of(data)}")
+    return data
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A YAML or TOML file as a mapping; raises ConfigError."""
+    return parse(read_text(path), str(path), "toml" if path.suffix == ".toml" else "yaml")
+
+
+def expand(data: Any, environment: Mapping[str, str], where: str, path: tuple[str | int, ...] = ()) -> Any:
+    """Replace `$VAR`, `${VAR}` and `${VAR:-default}` in string values; an unset variable is an error that names it."""
+    if isinstance(data, str):
+
+        def value(match: re.Match[str]) -> str:
+            name, default = match[1] or match[3], match[2]
+            found = environment.get(name, default)
+            if found is None:
+                raise ConfigError(where, path, f"the environment has no {name}", f"export {name}=…, or remove the key")
+            return found
+
+        return _VARIABLE.sub(value, data)
+    if isinstance(data, dict):
+        return {key: expand(item, environment, where, (*path, str(key))) for key, item in data.items()}
+    if isinstance(data, list):
+        return [expand(item, environment, where, (*path, number)) for number, item in enumerate(data)]
+    return data
+
+
+def validate(kind: type[M] | Any, data: Any, where: str, path: Iterable[str | int] = ()) -> M:
+    """`data` as a `kind`; raises ConfigError for the first problem, naming the rest by number."""
+    try:
+        return TypeAdapter(kind).validate_python(data)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        first = problems[0]
+        trail = (*path, *(part for part in first["loc"] if not _is_internal(part)))
+        problem = _sentence(kind, first)
+        if len(problems) > 1:
+            problem += f" (and {len(problems) - 1} more problem{'s' if len(problems) > 2 else ''})"
+        raise ConfigError(where, trail, problem) from None
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment; the one place that reads it."""
+    return os.environ
+
+
+def kind_of(data: Any) -> str:
+    """A value's kind in the words of somebody who writes YAML."""
+    names = {dict: "a mapping", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
+    return "nothing" if data is None else names.get(type(data), type(data).__name__)
+
+
+def _is_internal(part: str | int) -> bool:
+    return isinstance(part, str) and ("[" in part or part in {"function-before", "function-after"})
+
+
+def _sentence(kind: Any, problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        name = str(problem["loc"][-1])
+        known = _fields_at(kind, problem["loc"][:-1])
+        options = f"; known: {', '.join(sorted(known))}" if known else ""
+        return f"unknown key '{name}'{options}{did_you_mean(name, known)}"
+    if problem["type"] == "missing":
+        return "is missing"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    got = problem.get("input")
+    shown = f", got {kind_of(got)}" if isinstance(got, dict | list | None) else f", got {str(got)!r:.80}"
+    return message[0].lower() + message[1:] + shown
+
+
+def _fields_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
+    """Field names of the model found by walking `loc` from `kind`; empty when that leads nowhere."""
+    from typing import get_args
+
+    current = [kind]
+    for part in loc:
+        step: list[Any] = []
+        for candidate in current:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                for name, field in candidate.model_fields.items():
+                    if part in (name, field.alias):
+                        step.append(field.annotation)
+            else:
+                step.extend(get_args(candidate))
+        current = [leaf for item in step for leaf in _leaves(item)]
+    return [field.alias or name for candidate in current for model in _leaves(candidate)
+            if isinstance(model, type) and issubclass(model, BaseModel)
+            for name, field in model.model_fields.items()]
+
+
+def _leaves(kind: Any) -> list[Any]:
+    from types import UnionType
+    from typing import Union, get_args, get_origin
+
+    if get_origin(kind) in (Union, UnionType):
+        return [leaf for arg in get_args(kind) for leaf in _leaves(arg)]
+    return [kind]

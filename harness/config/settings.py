@@ -1,0 +1,267 @@
+"""`harness.yaml` → Settings: every section, its defaults, and where it is looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from harness.config.reading import environment, expand, read_mapping, validate
+from harness.errors import ConfigError, did_you_mean
+from harness.types import Budget, Limits, TierPool, Value
+
+FILE_NAMES = ("harness.yaml", "harness.yml", ".harness/harness.yaml")
+
+DEFAULT_TIERS: dict[str, tuple[str, ...]] = {
+    "haiku": ("anthropic/claude-haiku-5-5",),
+    "sonnet": ("anthropic/claude-sonnet-5-5",),
+    "opus": ("anthropic/claude-opus-5-5",),
+}
+
+
+class TrackerSettings(Value):
+    kind: str = "auto"
+    """`auto` takes `beads` where `.beads/` and `bd` are found, else `jsonl`; or a name, or `package.module:Name`."""
+    path: Path | None = None
+    """For `jsonl`: the file. Default `.beads/issues.jsonl`."""
+
+
+class ProviderSettings(Value):
+    """How one provider is reached."""
+
+    format: Literal["anthropic", "openai", "openai_responses"] = "openai"
+    base_url: str | None = None
+    """None takes the SDK's default, which honours `ANTHROPIC_BASE_URL` and `OPENAI_BASE_URL`."""
+    api_key: SecretStr | None = None
+    """Write `$NAME` to take it from the environment."""
+    api_key_env: str | None = None
+    """Environment variable to read when `api_key` is not set."""
+
+
+class ModelSettings(Value):
+    timeout_seconds: float = Field(600, gt=0)
+    retries: int = Field(4, ge=0)
+    """Per model, before the next in the pool is tried."""
+    max_retry_after_seconds: float = Field(60, ge=0)
+    """A longer `Retry-After` means the next model, not a wait."""
+    cooldown_seconds: float = Field(30, ge=0)
+    """How long a failing model is passed over."""
+    max_concurrent: int = Field(16, ge=1)
+    """Calls in flight, over all tasks."""
+    script: Path | None = None
+    """For the scripted model: its file of replies. Set, no API is called."""
+    cache_ttl: Literal["5m", "1h"] = "5m"
+
+
+class ProxySettings(Value):
+    base_url: str = "http://localhost:12000"
+    timeout: float = Field(30, gt=0)
+    """Seconds."""
+
+
+class EmbeddedSettings(Value):
+    config_path: Path
+    image: str = "katanemo/plano:0.4.0"
+    ports: dict[str, int] = {"ingress": 10000, "egress": 12000}
+    env: dict[str, SecretStr] = {}
+
+
+class RoutePreference(Value):
+    """A route described in words: which requests belong to it, and which tier or models serve them."""
+
+    name: str
+    description: str
+    examples: tuple[str, ...] = ()
+    tier: str | None = None
+    models: tuple[str, ...] = ()
+
+
+class LearnedSettings(Value):
+    enabled: bool = True
+    """Even then it stays silent until it has evidence."""
+    min_outcomes: int = Field(30, ge=1)
+    explore_usd_per_day: Decimal = Decimal(0)
+    half_life_days: float = Field(60, gt=0)
+
+
+class RoutingSettings(Value):
+    mode: Literal["direct", "plano_proxy", "plano_embedded", "policy"] = "direct"
+    proxy: ProxySettings = ProxySettings()
+    embedded: EmbeddedSettings | None = None
+    fallback: bool = False
+    rules: tuple[dict[str, Any], ...] = ()
+    """Rules asked before the built-in patterns; a rule with a built-in's name replaces it."""
+    rules_file: Path | None = None
+    """Replaces the built-in `rules.yaml` altogether."""
+    default_tier: str = "sonnet"
+    baseline_tier: str = "sonnet"
+    preferences: tuple[RoutePreference, ...] = ()
+    preference_threshold: float = Field(0.45, ge=0, le=1)
+    strategies: tuple[str, ...] = ()
+    """Extra strategies (`package.module:Name`), asked after `learned`."""
+    learned: LearnedSettings = LearnedSettings()
+
+    @model_validator(mode="after")
+    def _embedded_has_a_file(self) -> RoutingSettings:
+        if self.mode == "plano_embedded" and self.embedded is None:
+            raise ValueError("mode plano_embedded needs `embedded: {config_path: …}`")
+        return self
+
+
+class SandboxSettings(Value):
+    mode: Literal["auto", "bubblewrap", "landlock", "none"] = "auto"
+    network: bool = False
+    readable: tuple[Path, ...] = ()
+    """Further paths that programs may read, e.g. a shared virtual environment."""
+    environment: tuple[str, ...] = ()
+    """Names of variables to pass on; those that look like credentials are refused."""
+    memory_mb: int | None = Field(None, ge=64)
+
+
+class QueueSettings(Value):
+    poll_seconds: float = Field(30, gt=0)
+    parallel_issues: int = Field(2, ge=1)
+    pause_after_failures: int = Field(3, ge=1)
+    """Failures in a row, of different issues."""
+    max_attempts_per_issue: int = Field(2, ge=1)
+    """Afterwards the issue is labelled `harness:failed` and left alone."""
+    outage_pause_seconds: float = Field(60, gt=0)
+    outage_give_up_seconds: float = Field(3600, gt=0)
+    budget_per_day: Budget = Budget()
+
+
+class RepositorySettings(Value):
+    """One more repository (or rig) for `harness work`."""
+
+    path: Path
+    wanted_labels: tuple[str, ...] = ()
+    settings: Path | None = None
+
+
+class ExecutorCommand(Value):
+    """A command-line agent as an executor. `{prompt}`, `{model}`, `{tier}`, `{affinity}` and `{worktree}` are filled in."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str] = {}
+    stdin: str | None = None
+    network: bool = False
+    """Agents that call a model themselves need it; their tools then have it too."""
+    model_names: dict[str, str] = {}
+    """Tier → the name this agent knows it by."""
+
+
+class Settings(Value):
+    """Everything that can be configured; all of it has a default."""
+
+    version: Literal[1] = 1
+    tracker: TrackerSettings = TrackerSettings()
+    tiers: dict[str, tuple[str, ...]] = DEFAULT_TIERS
+    """Ordered from cheap to strong; each maps to `provider/model` names in the order in which they are tried."""
+    planner: str = "sonnet"
+    worker: str | None = None
+    """None takes the routed tier."""
+    reviewer: str = "opus"
+    executor: str = "tool_loop"
+    executors: dict[str, ExecutorCommand] = {}
+    """Named presets for the `command` executor."""
+    max_parallel: int = Field(4, ge=1)
+    backend: str = "local"
+    database: SecretStr | None = None
+    """PostgreSQL URL for `backend: dbos`."""
+    verify: tuple[str, ...] = ()
+    """Commands that must succeed for any work in this repository."""
+    land: Literal["branch", "merge", "pr"] = "branch"
+    budget: Budget = Budget()
+    """Per run."""
+    task_budget: Budget = Budget()
+    limits: Limits = Limits()
+    attempts_per_tier: int = Field(2, ge=1)
+    max_redo: int = Field(2, ge=0)
+    """Redos of a task after a conflict or a broken merge."""
+    pipelines: Path = Path("pipelines")
+    """Folder of the repository's own pipelines."""
+    providers: dict[str, ProviderSettings] = {}
+    models: ModelSettings = ModelSettings()
+    routing: RoutingSettings = RoutingSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    queue: QueueSettings = QueueSettings()
+    repositories: tuple[RepositorySettings, ...] = ()
+    gateway: dict[str, Any] = {}
+    """Read by `harness serve`; see `config/gateway.py`."""
+    content: bool = True
+    """False keeps prompts and replies out of everything stored."""
+    suggest_labels: bool = False
+    """Whether the Beads hook's watcher labels an unlabelled issue with the tier it suggests."""
+    root: Path = Path(".")
+    """The repository; found, not configured."""
+    source: str = "defaults"
+    """The file this was read from."""
+
+    @field_validator("tiers")
+    @classmethod
+    def _tiers_have_models(cls, tiers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if not tiers:
+            raise ValueError("at least one tier is needed")
+        for tier, models in tiers.items():
+            if not models:
+                raise ValueError(f"tier '{tier}' has no model; write e.g. [anthropic/claude-haiku-5-5]")
+            for model in models:
+                if "/" not in model:
+                    raise ValueError(f"'{model}' has no provider; write provider/model, e.g. anthropic/{model}")
+        return tiers
+
+    def pool(self, tier: str) -> TierPool:
+        """A tier's models; raises ConfigError for an unknown tier."""
+        if tier not in self.tiers:
+            raise ConfigError(
+                self.source, ("tiers",), f"no tier '{tier}'; known: {', '.join(self.tiers)}{did_you_mean(tier, self.tiers)}"
+            )
+        return TierPool(tier=tier, models=self.tiers[tier])
+
+    def ladder(self, tier: str) -> tuple[TierPool, ...]:
+        """The tier and all stronger ones, cheap → strong."""
+        first = self.pool(tier)
+        names = list(self.tiers)
+        return (first, *(self.pool(name) for name in names[names.index(first.tier) + 1 :]))
+
+    @property
+    def state(self) -> Path:
+        """The folder of journal, reports and spool: `.harness/` in the repository."""
+        return self.root / ".harness"
+
+
+def find_settings(root: Path) -> Path | None:
+    """The repository's settings file, or None."""
+    return next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
+
+
+def load_settings(
+    root: Path,
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings of the repository at `root`; `overrides` (from the command line) win over the file.
+
+    Raises ConfigError naming file, key path and cure.
+    """
+    path = file or find_settings(root)
+    where = str(path) if path else "defaults"
+    data = read_mapping(path) if path else {}
+    data = expand(data, environment() if variables is None else variables, where)
+    if isinstance(data.get("tiers"), dict):
+        data["tiers"] = {tier: [m] if isinstance(m, str) else m for tier, m in data["tiers"].items()}
+    for key in ("root", "source"):
+        if key in data:
+            raise ConfigError(where, (key,), "is found, not configured; remove it")
+    merged = {**data, **{key: value for key, value in (overrides or {}).items() if value is not None}}
+    settings: Settings = validate(Settings, merged | {"root": root, "source": where}, where)
+    for role in ("planner", "worker", "reviewer"):
+        tier = getattr(settings, role)
+        if tier is not None and tier not in settings.tiers:
+            known = f"known: {', '.join(settings.tiers)}{did_you_mean(tier, settings.tiers)}"
+            raise ConfigError(where, (role,), f"no tier '{tier}'; {known}")
+    return settings

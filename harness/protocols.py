@@ -165,8 +165,11 @@ class Backend(Protocol):
     capacity: int
     """How many jobs may be under way at once."""
 
-    async def run(self, job: Job) -> TaskResult:
-        """Do the job somewhere, once, however often it is asked; idempotent by `(run_id, job.key)`."""
+    async def run(self, job: Job, meter: Meter) -> TaskResult:
+        """Do the job somewhere, once, however often it is asked; idempotent by `(run_id, job.key)`.
+
+        A worker elsewhere keeps within `job.budget` itself, and its result's usage is added to `meter` on return.
+        """
 
     async def aclose(self) -> None: ...
 

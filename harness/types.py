@@ -293,6 +293,8 @@ class Attempt(Value):
     """What the next attempt is told; empty when passed."""
     checks: tuple[Check, ...] = ()
     calls: tuple[ModelCall, ...] = ()
+    commit: str | None = None
+    """What it committed, when anything changed."""
     seconds: float = 0.0
     started_at: datetime | None = None
     worker: str = ""

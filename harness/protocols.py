@@ -91,6 +91,8 @@ class Opinion(Value):
     rule: str
     reason: str
     confidence: float = 1.0
+    propensity: float = 1.0
+    """Probability of this tier under the strategy's own chance; below 1 where it explores."""
     pipeline: str | None = None
     warnings: tuple[str, ...] = ()
 

@@ -73,6 +73,8 @@ class RouteDecision(Value):
     rule: str
     reason: str
     confidence: float = 1.0
+    propensity: float = 1.0
+    """Probability with which the deciding strategy picks this tier for such an issue; below 1 where it explores."""
     candidates: tuple[str, ...] = ()
     """The tier's whole pool, in the order in which it will be tried."""
     estimated_cost: Decimal | None = None
@@ -196,8 +198,8 @@ class Job(Value):
     feedback: str = ""
     verify: tuple[str, ...] = ()
     """The pipeline's commands; the task's own come on top."""
-    known_failures: tuple[str, ...] = ()
-    """Verify commands that failed on the base already and are not blamed on this task."""
+    known_failures: dict[str, tuple[str, ...]] = {}
+    """Verify commands that failed on the run's base already → their failing tests; not blamed on this task."""
     budget: Budget = Budget()
     limits: Limits = Limits()
     round: int = 0

@@ -38,7 +38,7 @@ from harness.types import (
 if TYPE_CHECKING:
     from harness.budget import Meter
     from harness.config.settings import Settings
-    from harness.proc import Sandbox
+    from harness.sandbox import Sandbox
 
 T = TypeVar("T")
 Emit = Callable[[Event], None]

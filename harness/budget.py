@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from harness.errors import BudgetExceeded
-from harness.types import Budget, Usage
+from harness.types import Budget, ModelCall, Usage, total
+
+if TYPE_CHECKING:
+    from harness.protocols import StepLog
+
+
+class Paid(Protocol):
+    """A recorded value that knows which model calls it took."""
+
+    @property
+    def calls(self) -> tuple[ModelCall, ...]: ...
+
+
+P = TypeVar("P", bound=Paid)
+
+
+async def paid(log: StepLog, meter: Meter, key: str, kind: type[P], make: Callable[[], Awaitable[P]]) -> P:
+    """A journaled step that costs money: done once; on a later pass its recorded usage is counted, not paid.
+
+    `make` counts its own calls on the meter while they happen.
+    """
+    recorded = await log.look(key, kind)
+    if recorded is not None:
+        meter.add(total(recorded.calls))
+        return recorded
+    return await log.step(key, kind, make)
 
 
 class Meter:
@@ -70,8 +96,12 @@ class Meter:
             if bound.seconds is not None:
                 seconds.append(max(0.0, bound.seconds - meter.seconds))
             meter = meter.parent
-        return Budget(usd=min(usd, default=None), tokens=min(tokens, default=None), calls=min(calls, default=None),
-                      seconds=min(seconds, default=None))
+        return Budget(
+            usd=min(usd, default=None),
+            tokens=min(tokens, default=None),
+            calls=min(calls, default=None),
+            seconds=min(seconds, default=None),
+        )
 
     def _reached(self) -> str | None:
         bound, used = self.budget, self.usage

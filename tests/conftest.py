@@ -25,8 +25,17 @@ PROGRAMS = {
 """Marker → the program it needs, and how to install it."""
 
 _REAL_CONNECT = socket.socket.connect
-_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL",
-              "BD_ACTOR", "BEADS_DIR", "BEADS_DB", "CLAUDECODE")
+_VARIABLES = (
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "BD_ACTOR",
+    "BEADS_DIR",
+    "BEADS_DB",
+    "CLAUDECODE",
+)
 
 
 def installed(program: str) -> str | None:

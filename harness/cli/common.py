@@ -16,8 +16,12 @@ from harness.config.settings import Settings, load_settings
 def common_options(parser: argparse.ArgumentParser) -> None:
     """`--repo`, `--config`, `--json`: every command has them."""
     parser.add_argument("-C", "--repo", type=Path, default=Path("."), metavar="DIR", help="the repository (default: .)")
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings (default: harness.yaml in the repository)")
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output, all else on standard error")
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="settings (default: harness.yaml in the repository)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON document on standard output, all else on standard error"
+    )
 
 
 def settings_from(arguments: argparse.Namespace, **overrides: Any) -> Settings:

@@ -25,7 +25,14 @@ from harness.errors import ConfigError, UnknownName
 from harness.shipped import shipped
 from harness.types import Budget, Phase, Pipeline, Task, Value
 
-KINDS = {"plan": "plan", "exec": "execute", "implement": "execute", "work": "execute", "review": "review", "audit": "review"}
+KINDS = {
+    "plan": "plan",
+    "exec": "execute",
+    "implement": "execute",
+    "work": "execute",
+    "review": "review",
+    "audit": "review",
+}
 """Beginning of a phase's name, without its number → its kind."""
 
 
@@ -97,8 +104,12 @@ def read_pipeline(path: Path) -> Pipeline:
     if not any(phase.kind == "execute" for phase in phases):
         raise ConfigError(where, ("phases",), "no phase executes anything; add e.g. `2_execution: {model: haiku}`")
     return Pipeline(
-        name=entry.name or path.stem, description=entry.description, phases=phases, verify=entry.verify,
-        budget=entry.budget, source=where,
+        name=entry.name or path.stem,
+        description=entry.description,
+        phases=phases,
+        verify=entry.verify,
+        budget=entry.budget,
+        source=where,
     )
 
 
@@ -123,16 +134,29 @@ def _phase(name: str, entry: _PhaseEntry, where: str) -> Phase:
     word = re.sub(r"^\d+[\W_]*", "", name).lower()
     kind = entry.kind or next((kind for start, kind in KINDS.items() if word.startswith(start)), None)
     if kind is None:
-        raise ConfigError(where, path, f"cannot tell a kind from the name '{name}'",
-                          "add `kind: plan`, `kind: execute` or `kind: review`")
+        raise ConfigError(
+            where,
+            path,
+            f"cannot tell a kind from the name '{name}'",
+            "add `kind: plan`, `kind: execute` or `kind: review`",
+        )
     if entry.tasks and kind != "execute":
         raise ConfigError(where, (*path, "tasks"), f"only an execute phase has tasks, and this one is '{kind}'")
     if entry.output is not None and Path(entry.output).name != entry.output:
         raise ConfigError(where, (*path, "output"), "is a file name in the run's folder, without slashes")
     return Phase(
-        id=name, kind=kind, tier=entry.model, parallel=entry.parallel, trigger=entry.trigger,
-        tasks=_tasks(entry.tasks, where, path), output=entry.output, commit_output=entry.commit_output,
-        executor=entry.executor, max_tasks=entry.max_tasks, max_rework=entry.max_rework, panel=entry.panel,
+        id=name,
+        kind=kind,
+        tier=entry.model,
+        parallel=entry.parallel,
+        trigger=entry.trigger,
+        tasks=_tasks(entry.tasks, where, path),
+        output=entry.output,
+        commit_output=entry.commit_output,
+        executor=entry.executor,
+        max_tasks=entry.max_tasks,
+        max_rework=entry.max_rework,
+        panel=entry.panel,
     )
 
 
@@ -143,8 +167,17 @@ def _tasks(entries: tuple[_TaskEntry, ...], where: str, path: tuple[str, ...]) -
         if any(task.id == task_id for task in tasks):
             raise ConfigError(where, (*path, "tasks", number), f"a second task is called '{task_id}'; give it an `id:`")
         files = ((entry.file,) if entry.file else ()) + entry.files
-        tasks.append(Task(id=task_id, title=entry.title, instructions=entry.instructions or entry.title, files=files,
-                          depends_on=entry.depends_on, verify=entry.verify, tier=entry.model))
+        tasks.append(
+            Task(
+                id=task_id,
+                title=entry.title,
+                instructions=entry.instructions or entry.title,
+                files=files,
+                depends_on=entry.depends_on,
+                verify=entry.verify,
+                tier=entry.model,
+            )
+        )
     return tuple(tasks)
 
 

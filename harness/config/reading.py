@@ -29,10 +29,11 @@ class _Loader(_BaseLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
         if isinstance(key, str | int | float | bool) and key in seen:
-            raise yaml.MarkedYAMLError("while reading a mapping", node.start_mark, f"key {key!r} stands twice",
-                                       key_node.start_mark)
+            raise yaml.MarkedYAMLError(
+                "while reading a mapping", node.start_mark, f"key {key!r} stands twice", key_node.start_mark
+            )
         seen.add(key if isinstance(key, str | int | float | bool) else id(key))
     return _BaseLoader.construct_mapping(loader, node, deep=True)
 
@@ -159,9 +160,13 @@ def _fields_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
             else:
                 step.extend(get_args(candidate))
         current = [leaf for item in step for leaf in _leaves(item)]
-    return [field.alias or name for candidate in current for model in _leaves(candidate)
-            if isinstance(model, type) and issubclass(model, BaseModel)
-            for name, field in model.model_fields.items()]
+    return [
+        field.alias or name
+        for candidate in current
+        for model in _leaves(candidate)
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for name, field in model.model_fields.items()
+    ]
 
 
 def _leaves(kind: Any) -> list[Any]:

@@ -142,7 +142,7 @@ class RepositorySettings(Value):
 
 
 class ExecutorCommand(Value):
-    """A command-line agent as an executor. `{prompt}`, `{model}`, `{tier}`, `{affinity}` and `{worktree}` are filled in."""
+    """A command-line agent as an executor; `{prompt}`, `{model}`, `{tier}`, `{affinity}`, `{worktree}` are filled in."""
 
     argv: tuple[str, ...]
     environment: dict[str, str] = {}
@@ -217,7 +217,9 @@ class Settings(Value):
         """A tier's models; raises ConfigError for an unknown tier."""
         if tier not in self.tiers:
             raise ConfigError(
-                self.source, ("tiers",), f"no tier '{tier}'; known: {', '.join(self.tiers)}{did_you_mean(tier, self.tiers)}"
+                self.source,
+                ("tiers",),
+                f"no tier '{tier}'; known: {', '.join(self.tiers)}{did_you_mean(tier, self.tiers)}",
             )
         return TierPool(tier=tier, models=self.tiers[tier])
 

@@ -1,0 +1,271 @@
+"""Carry a request down its chain of models until one answers, and the answer back as it comes.
+
+A model is left for the next on 429, 5xx, no connection, or an error before the first byte; never after a byte has been
+sent, never for a 4xx that every model would give. Each model is tried once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import orjson
+
+from harness.config.gateway import Target, WireName
+from harness.gateway.body import with_model
+from harness.gateway.exchange import CREDENTIALS, HOP_BY_HOP, OURS, Asked, Decision, Record, credential
+from harness.gateway.refusal import Refusal
+from harness.gateway.translate import Translation, translation
+from harness.gateway.upstream import Reply, Unreachable, Upstream
+from harness.gateway.usage import StreamTap, usage_from
+from harness.types import Usage
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HOME: dict[WireName, str] = {"messages": "anthropic", "chat": "openai", "responses": "openai"}
+"""Whose credential a client of each wire format carries."""
+_RETRY = frozenset((408, 429, 500, 502, 503, 504, 520, 522, 524, 529))
+_SPLICE_LIMIT = 1 << 20
+
+
+@dataclass(slots=True)
+class Sendable:
+    """One model's version of the request."""
+
+    target: Target
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    translation: Translation | None
+
+
+def prepare(asked: Asked, target: Target, via: str) -> Sendable:
+    """The request as this model's provider wants it; raises Refusal when it cannot be said there."""
+    form: WireName = asked.form if asked.form in target.urls else target.format
+    if form == asked.form:
+        body = asked.raw if asked.model == target.model else with_model(asked.raw, asked.body, target.model)
+        change = None
+    else:
+        change = translation(asked.form, form)
+        body = change.request({**asked.body, "model": target.model})
+    url = target.urls[form] + (f"?{asked.query}" if asked.query and change is None else "")
+    return Sendable(target, url, _headers(asked, target, form, via), body, change)
+
+
+def _headers(asked: Asked, target: Target, form: WireName, via: str) -> dict[str, str]:
+    same = form == asked.form
+    headers = {"content-type": "application/json", "accept-encoding": "identity", "via": via}
+    for name, value in asked.headers.items():
+        foreign = not same and name.startswith(("anthropic-", "openai-", "x-stainless-", "x-claude-", "x-codex-"))
+        if name not in HOP_BY_HOP and name not in CREDENTIALS and name not in OURS and not foreign:
+            headers[name] = value
+    if form == "messages":
+        headers.setdefault("anthropic-version", "2023-06-01")
+    headers |= _credentials(asked, target, form)
+    headers |= {name.lower(): value.get_secret_value() for name, value in target.headers.items()}
+    return headers
+
+
+def _credentials(asked: Asked, target: Target, form: WireName) -> dict[str, str]:
+    if target.api_key is not None:
+        key = target.api_key.get_secret_value()
+        if form == "messages" and target.provider == "anthropic" and not key.startswith("sk-ant-oat"):
+            return {"x-api-key": key}
+        return {"authorization": f"Bearer {key}"}
+    if not target.passthrough_auth and target.provider != HOME[asked.form]:
+        return {}
+    if form == asked.form == "messages":
+        return {name: asked.headers[name] for name in ("authorization", "x-api-key") if asked.headers.get(name)}
+    given = credential(asked.headers)
+    return {"authorization": f"Bearer {given}"} if given else {}
+
+
+@dataclass
+class Relay:
+    """Sends requests upstream; `failed`, `answered` hear how each model did."""
+
+    upstream: Upstream
+    via: str
+    failed: Callable[[str, str, float | None], None]
+    answered: Callable[[str], None]
+    first_byte_seconds: float = 600.0
+
+    async def carry(self, asked: Asked, decision: Decision, record: Record, send: Send) -> None:
+        """Answer the client; raises Refusal before anything was sent, never after."""
+        reply, sent, first = await self._first_answer(asked, decision, record)
+        try:
+            record.model, record.status = sent.target.name, reply.status
+            record.translated = sent.translation is not None
+            headers = _answer_headers(reply, sent, decision)
+            if reply.streams and reply.status < 400:
+                await _stream(asked, reply, first, sent, headers, record, send)
+            else:
+                await self._whole(asked, reply, first, sent, headers, record, send)
+        finally:
+            reply.close()
+
+    async def _first_answer(
+        self, asked: Asked, decision: Decision, record: Record
+    ) -> tuple[Reply, Sendable, AsyncIterator[bytes]]:
+        """The first model that begins to answer. When none does: its own last error reply, or a Refusal."""
+        trouble: list[str] = []
+        refused: Refusal | None = None
+        last = len(decision.targets) - 1
+        for number, target in enumerate(decision.targets):
+            try:
+                sent = prepare(asked, target, self.via)
+            except Refusal as refusal:  # another model may speak the client's format
+                refused = refused or refusal
+                trouble.append(f"{target.name}: {refusal.message}")
+                continue
+            try:
+                with anyio.fail_after(self.first_byte_seconds):
+                    reply = await self.upstream.post(sent.url, sent.headers, sent.body)
+                    if reply.status in _RETRY and number < last:
+                        problem, wait = f"answered {reply.status}", _retry_after(reply)
+                        reply.close()
+                    else:
+                        if reply.status in _RETRY:
+                            self.failed(target.name, f"answered {reply.status}", _retry_after(reply))
+                        elif reply.status < 400:
+                            self.answered(target.name)
+                        return reply, sent, await _begun(reply)
+            except Unreachable as error:
+                problem, wait = str(error), None
+            except TimeoutError:
+                problem, wait = f"no first byte in {self.first_byte_seconds:g} s", None
+            self.failed(target.name, problem, wait)
+            trouble.append(f"{target.name}: {problem}")
+            record.fallbacks.append(trouble[-1])
+        if refused is not None and not record.fallbacks:
+            raise refused
+        raise Refusal(502, "no model could be reached: " + "; ".join(trouble), code="upstream_unavailable")
+
+    async def _whole(
+        self, asked: Asked, reply: Reply, first: AsyncIterator[bytes], sent: Sendable,
+        headers: list[tuple[bytes, bytes]], record: Record, send: Send,
+    ) -> None:
+        try:
+            body = b"".join([chunk async for chunk in first])
+        except Unreachable as error:
+            raise Refusal(502, f"{sent.target.name}: {error}", code="upstream_broke_off") from None
+        if reply.status < 400:
+            record.usage = _whole_usage(sent, asked, body)
+        else:
+            record.error = f"{sent.target.name} answered {reply.status}"
+        if sent.translation is not None:
+            body = sent.translation.reply(body) if reply.status < 400 else sent.translation.error(body, reply.status)
+            headers = [(name, value) for name, value in headers if name != b"content-type"]
+            headers.append((b"content-type", b"application/json"))
+        await send({"type": "http.response.start", "status": reply.status,
+                    "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _begun(reply: Reply) -> AsyncIterator[bytes]:
+    """The reply's chunks, once the first is here: a model that dies before it can still be replaced."""
+    chunks = reply.chunks()
+    try:
+        first = await anext(chunks, b"")
+    except Unreachable:
+        reply.close()
+        raise
+    if reply.streams and reply.status < 400 and first.startswith(b"event: error"):
+        reply.close()
+        raise Unreachable("body", "answered with an error event")
+
+    async def go_on() -> AsyncIterator[bytes]:
+        yield first
+        async for chunk in chunks:
+            yield chunk
+
+    return go_on()
+
+
+async def _stream(
+    asked: Asked, reply: Reply, first: AsyncIterator[bytes], sent: Sendable, headers: list[tuple[bytes, bytes]],
+    record: Record, send: Send,
+) -> None:
+    """Events go out as they arrive, whole: half an event is no use to a client, and would spoil the error event."""
+    tap = StreamTap(asked.form)
+    events = _whole_events(first) if sent.translation is None else sent.translation.stream(_whole_events(first))
+    began = time.perf_counter()
+    started = False
+    try:
+        async for chunk in events:
+            if not started:
+                started = True
+                record.first_byte = time.perf_counter() - began
+                await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            tap.feed(chunk)
+    except Unreachable as error:
+        record.error = f"{sent.target.name}: {error}"
+        if not started:
+            raise Refusal(502, record.error, code="upstream_broke_off") from None
+        refusal = Refusal(502, record.error, code="upstream_broke_off")
+        await send({"type": "http.response.body", "body": refusal.event(asked.form), "more_body": True})
+    finally:
+        record.usage = tap.usage
+    if not started:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held = b""
+    async for chunk in chunks:
+        data = held + chunk if held else chunk
+        end = _last_boundary(data)
+        if not end and len(data) > _SPLICE_LIMIT:
+            end = len(data)
+        held = data[end:]
+        if end:
+            yield data[:end] if held else data
+    if held:
+        yield held
+
+
+def _last_boundary(data: bytes) -> int:
+    """Where the last whole event ends; 0 when none does."""
+    if data.endswith(b"\n\n"):
+        return len(data)
+    unix, dos = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
+    return max(unix + 2 if unix >= 0 else 0, dos + 4 if dos >= 0 else 0)
+
+
+def _whole_usage(sent: Sendable, asked: Asked, body: bytes) -> Usage | None:
+    form = asked.form if sent.translation is None else sent.target.format
+    if b'"usage"' not in body:
+        return None
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return usage_from(form, data.get("usage")) if isinstance(data, dict) else None
+
+
+def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tuple[bytes, bytes]]:
+    headers = [(name.lower(), value) for name, value in reply.raw_headers
+               if name.decode("latin-1").lower() not in HOP_BY_HOP]
+    return [*headers, *decision_headers(sent.target.name, decision)]
+
+
+def decision_headers(model: str, decision: Decision) -> list[tuple[bytes, bytes]]:
+    """`x-harness-model`, `-route`, `-reason`: which model, and why."""
+    return [(b"x-harness-model", _header(model)), (b"x-harness-route", _header(decision.route or "none")),
+            (b"x-harness-reason", _header(decision.reason))]
+
+
+def _header(text: str) -> bytes:
+    """Text that is safe in a header: one line, ASCII, bounded."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)[:300].encode("ascii")
+
+
+def _retry_after(reply: Reply) -> float | None:
+    try:
+        return max(0.0, float(reply.headers.get("retry-after", "")))
+    except ValueError:
+        return None

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+import anyio.to_thread
+
 from harness.config.settings import Settings
-from harness.types import Run
+from harness.outcomes import Outcome, Outcomes, RunOutcome, nano, outcome_id
+from harness.redact import redact
+from harness.report.savings import run_savings
+from harness.routing.evidence import keys_of
+from harness.types import Attempt, Review, Run, TaskResult, total
+
+STRATEGY = "experiment"
+"""The strategy of runs made by `harness experiments run`: their tier was forced, so they say nothing of routing."""
+_SEVERITY = {"critical": 2.0, "major": 1.0, "minor": 0.5, "info": 0.0}
+_VERDICT = {"approve": 5.0, "revise": 4.0, "reject": 2.0}
 
 
 async def record(run: Run, settings: Settings) -> int:
@@ -14,9 +27,196 @@ async def record(run: Run, settings: Settings) -> int:
     Call it whenever a run ends, however it ends, and again after a resume: a run's earlier records are replaced, so
     nothing is counted twice. Texts are redacted; with `settings.content` false none is stored.
     """
-    raise NotImplementedError
+    outcomes = list(records(run, settings))
+    summary = run_outcome(run, settings)
+    await anyio.to_thread.run_sync(_store, settings.state, summary, outcomes)
+    return len(outcomes)
 
 
 def forget(run_id: str, state: Path) -> int:
     """Delete all records of a run; returns how many there were."""
-    raise NotImplementedError
+    with Outcomes(state, create=False) as store:
+        return store.forget(run_id)
+
+
+def records(run: Run, settings: Settings) -> Iterator[Outcome]:
+    """The run's attempts as records, in the order in which they were made."""
+    for superseded, results in ((True, run.superseded), (False, run.results)):
+        for result in results:
+            for index, attempt in enumerate(result.attempts):
+                yield _record(run, settings, result, superseded, index, attempt)
+
+
+def run_outcome(run: Run, settings: Settings) -> RunOutcome:
+    """The run's money and end."""
+    savings = run_savings(run, settings)
+    base, strong = savings.baselines[0], savings.baselines[-1]
+    usage = run.usage
+    return RunOutcome(
+        run_id=run.id,
+        issue_id=run.issue.id,
+        at=_unix(run.finished_at or run.started_at),
+        status=run.status,
+        landed=int(run.accepted),
+        scripted=int(run.scripted),
+        experiment=int(run.route.strategy == STRATEGY),
+        tasks=sum(1 for result in run.results if result.attempts),
+        cost_nusd=nano(savings.actual_usd),
+        planning_nusd=nano(savings.planning_usd),
+        review_nusd=nano(savings.review_usd),
+        redone_nusd=nano(savings.redone_usd),
+        unpriced=savings.unpriced_requests,
+        baseline_tier=base.tier,
+        baseline_nusd=None if base.cost_usd is None or savings.unpriced_requests else nano(base.cost_usd),
+        strong_tier=strong.tier,
+        strong_nusd=None if strong.cost_usd is None or savings.unpriced_requests else nano(strong.cost_usd),
+        seconds=(run.finished_at - run.started_at).total_seconds() if run.finished_at and run.started_at else 0.0,
+        total_input=usage.total_input,
+        cache_read=usage.cache_read_tokens,
+        explored_nusd=_explored(run),
+        error=redact(run.error or "").split("\n")[0][:300] if settings.content else "",
+    )
+
+
+def _store(state: Path, run: RunOutcome, outcomes: list[Outcome]) -> None:
+    with Outcomes(state) as store:
+        store.put(run, outcomes)
+
+
+def _record(
+    run: Run, settings: Settings, result: TaskResult, superseded: bool, index: int, attempt: Attempt
+) -> Outcome:
+    usage = total(attempt.calls)
+    tiers = list(settings.tiers)
+    rank = tiers.index(attempt.tier) if attempt.tier in tiers else len(tiers)
+    before = [*_earlier(run, result), *result.attempts[:index]]
+    after = result.attempts[index + 1 :]
+    ends = not after or after[0].tier != attempt.tier
+    stay = [other for other in result.attempts[: index + 1] if other.tier == attempt.tier]
+    verified = attempt.outcome == "passed"
+    landed = verified and run.accepted and not superseded and result.status == "done"
+    # An experiment's tier was forced: it is evidence on the tier, but says nothing of how work was routed.
+    forced = run.route.strategy == STRATEGY
+    starts = result.round == 0 and index == 0 and not forced
+    return Outcome(
+        id=outcome_id(run.id, result.task_id, result.round, index + 1),
+        run_id=run.id,
+        issue_id=run.issue.id,
+        task_id=result.task_id,
+        round=result.round,
+        attempt=index + 1,
+        at=_unix(attempt.started_at or run.finished_at or run.started_at),
+        tier=attempt.tier,
+        rank=rank,
+        model=attempt.model,
+        strategy=run.route.strategy,
+        rule=run.route.rule,
+        confidence=run.route.confidence,
+        propensity=run.route.propensity,
+        outcome=attempt.outcome,
+        verified=int(verified),
+        landed=int(landed),
+        success=int(landed),
+        counts=int(_counts(run, result, superseded, attempt, landed)),
+        starts=int(starts),
+        escalates=int(starts and any(other.tier != attempt.tier for other in _all(run, result.task_id))),
+        escalated=int(any(other.tier != attempt.tier for other in before)),
+        ends=int(ends),
+        stay_nusd=nano(total([call for other in stay for call in other.calls]).cost_usd) if ends else 0,
+        cost_nusd=nano(usage.cost_usd),
+        unpriced=usage.unpriced_requests,
+        seconds=attempt.seconds,
+        requests=usage.requests,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
+        quality=quality(run.reviews, result, superseded) if verified and not after else None,
+        scripted=int(run.scripted),
+        experiment=int(forced),
+        keys=keys_of(run.issue, run.route.rule, words=settings.content),
+        description=redact(_title(run, result.task_id)) if settings.content else "",
+        notes=redact(_notes(attempt))[:500] if settings.content else "",
+    )
+
+
+def quality(reviews: tuple[Review, ...], result: TaskResult, superseded: bool = False) -> float | None:
+    """A task's work on the scale of 1 to 5, from the review that judged it; None when none did.
+
+    approve 5, revise 4, reject 2, less 2 for each critical finding that names the task, 1 for a major and ½ for a
+    minor one.
+    """
+    if not reviews:
+        return None
+    judged = reviews[-1]
+    if superseded:
+        named = [review for review in reviews if any(finding.task_id == result.task_id for finding in review.findings)]
+        if not named:
+            return None
+        judged = named[min(result.round, len(named) - 1)]
+    own = [finding for finding in judged.findings if finding.task_id == result.task_id and not finding.out_of_scope]
+    return max(1.0, min(5.0, _VERDICT[judged.verdict] - sum(_SEVERITY[finding.severity] for finding in own)))
+
+
+def _counts(run: Run, result: TaskResult, superseded: bool, attempt: Attempt, landed: bool) -> bool:
+    """Whether the attempt's end says something of its model."""
+    if attempt.outcome == "budget":
+        return False
+    if attempt.outcome != "passed" or landed:
+        return True
+    if superseded:
+        # A textual conflict is the plan's fault; a broken merge or a reviewer's demand is the work's.
+        return run.integration is None or result.task_id not in run.integration.conflicts
+    last = run.reviews[-1] if run.reviews else None
+    if run.status != "rejected" or last is None:
+        return False
+    named = {finding.task_id for finding in last.findings} - {None}
+    return result.task_id in named or not named
+
+
+def _all(run: Run, task_id: str) -> list[Attempt]:
+    return [
+        attempt
+        for result in (*run.superseded, *run.results)
+        if result.task_id == task_id
+        for attempt in result.attempts
+    ]
+
+
+def _earlier(run: Run, result: TaskResult) -> list[Attempt]:
+    return [
+        attempt
+        for other in run.superseded
+        if other.task_id == result.task_id and other.round < result.round
+        for attempt in other.attempts
+    ]
+
+
+def _title(run: Run, task_id: str) -> str:
+    tasks = run.plan.tasks if run.plan else ()
+    return next((task.title for task in tasks if task.id == task_id), run.issue.title)
+
+
+def _notes(attempt: Attempt) -> str:
+    failed = next((check for check in attempt.checks if not check.ok), None)
+    if failed is not None:
+        return f"{failed.command}: exit {failed.exit_code}"
+    return "" if attempt.outcome == "passed" else attempt.summary.split("\n")[0]
+
+
+def _explored(run: Run) -> int:
+    """What exploring lost: the attempts of a tier chosen to learn from, where a stronger one had to do the work."""
+    if not run.route.rule.startswith("learned/explore/"):
+        return 0
+    lost = [
+        call
+        for result in (*run.superseded, *run.results)
+        if result.escalated
+        for call in result.calls
+        if call.tier == run.route.tier
+    ]
+    return nano(total(lost).cost_usd)
+
+
+def _unix(moment: datetime | None) -> int:
+    return int((moment or datetime.now(UTC)).timestamp())

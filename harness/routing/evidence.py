@@ -1,0 +1,171 @@
+"""From sums of past outcomes to beliefs: which keys an issue has, and what each tier's chances and costs are.
+
+Keys go from general to special: everything, the rule that fired, rule and issue type, rule, type and leading word.
+A key's belief starts from its parent's (Beta-Bernoulli with the parent's mean as prior, worth `SHRINKAGE` outcomes), so
+a key with few outcomes says about what its parent says, and one with many speaks for itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import erf, sqrt
+
+from harness.outcomes import Sum
+from harness.types import Issue
+
+ROOT = "*"
+SHRINKAGE = 12.0
+"""Outcomes that a parent's mean is worth to its child. Between 6 and 24 the simulation in
+tests/benchmarks/bench_learned.py hardly changes; below, it is noise, above, patterns are blurred together."""
+PRIORS = (0.80, 0.88, 0.93)
+"""Chances of success before any outcome, from the cheapest tier up. Published: a small model at about 90 % of the next
+larger one's rate on bounded tasks."""
+PRIOR_STRENGTH = 4.0
+LATE_DISCOUNT = 0.85
+"""A task that a weaker tier has failed is harder: the prior chance of the next tier is this share of its usual one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Decayed counts of one key and tier. Costs in nano-dollars."""
+
+    stays: float = 0.0
+    solved: float = 0.0
+    nusd: float = 0.0
+    late_stays: float = 0.0
+    late_solved: float = 0.0
+    late_nusd: float = 0.0
+
+    @property
+    def seen(self) -> float:
+        return self.stays + self.late_stays
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.stays + other.stays,
+            self.solved + other.solved,
+            self.nusd + other.nusd,
+            self.late_stays + other.late_stays,
+            self.late_solved + other.late_solved,
+            self.late_nusd + other.late_nusd,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is believed of one tier: chance of success as Beta(a, b), fresh and after a weaker tier's failure."""
+
+    a: float
+    b: float
+    late_a: float
+    late_b: float
+    nusd: float | None
+    """Mean cost of a task's stay at this tier; None when never seen."""
+    seen: float = 0.0
+    """Outcomes that speak, decayed."""
+
+    @property
+    def chance(self) -> float:
+        return self.a / (self.a + self.b)
+
+    @property
+    def late_chance(self) -> float:
+        return self.late_a / (self.late_a + self.late_b)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the chance."""
+        total = self.a + self.b
+        return sqrt(self.a * self.b / (total * total * (total + 1)))
+
+
+def keys_of(issue: Issue, rule: str, words: bool = True) -> tuple[str, ...]:
+    """The issue's evidence keys, general to special; `words` false leaves out the one with a word of its title."""
+    rule = base_rule(rule)
+    keys = [ROOT, f"rule:{rule}", f"rule+type:{rule} {issue.type}"]
+    word = leading_word(issue.title)
+    if words and word:
+        keys.append(f"rule+type+word:{rule} {issue.type} {word}")
+    return tuple(keys)
+
+
+def base_rule(rule: str) -> str:
+    """The rule from which a learned decision started: `learned/explore/default` → `default`."""
+    return rule.removeprefix("learned/").removeprefix("explore/")
+
+
+def leading_word(title: str) -> str:
+    """The title's first word, lower case, without `feat(x):` and such; empty when there is none."""
+    text = re.sub(r"^\s*(?:\[[^\]]*\]\s*)*(?:[a-z]+(?:\([^)]*\))?!?:\s+)?", "", title, flags=re.IGNORECASE)
+    match = re.match(r"[^\W\d_]{2,24}", text)
+    return match[0].lower() if match else ""
+
+
+def tally(sums: Iterable[Sum], today: int, half_life_days: float) -> dict[tuple[str, str], Tally]:
+    """(key, tier) → decayed counts: an outcome `half_life_days` old counts half."""
+    tallies: dict[tuple[str, str], Tally] = {}
+    for item in sums:
+        weight = 0.5 ** (max(0, today - item.day) / half_life_days)
+        now = Tally(
+            weight * item.stays,
+            weight * item.solved,
+            weight * item.stay_nusd,
+            weight * item.late_stays,
+            weight * item.late_solved,
+            weight * item.late_nusd,
+        )
+        place = (item.key, item.tier)
+        tallies[place] = tallies[place] + now if place in tallies else now
+    return tallies
+
+
+def believe(
+    keys: Sequence[str],
+    tiers: Sequence[str],
+    tallies: Mapping[tuple[str, str], Tally],
+    near: Mapping[str, Tally] | None = None,
+    shrinkage: float = SHRINKAGE,
+) -> dict[str, Belief]:
+    """A belief for each tier, shrunk down the chain of `keys`; `near` adds similar issues' outcomes as a last link."""
+    return {
+        tier: _chain(
+            [tallies.get((key, tier), Tally()) for key in keys] + ([near[tier]] if near and tier in near else []),
+            PRIORS[min(rank, len(PRIORS) - 1)],
+            shrinkage,
+        )
+        for rank, tier in enumerate(tiers)
+    }
+
+
+def _chain(links: Sequence[Tally], prior: float, shrinkage: float) -> Belief:
+    a, b = prior * PRIOR_STRENGTH, (1 - prior) * PRIOR_STRENGTH
+    late = prior * LATE_DISCOUNT
+    late_a, late_b = late * PRIOR_STRENGTH, (1 - late) * PRIOR_STRENGTH
+    cost: float | None = None
+    seen = 0.0
+    for number, link in enumerate(links):
+        if number:
+            a, b = _as_prior(a, b, shrinkage)
+            late_a, late_b = _as_prior(late_a, late_b, shrinkage)
+        a, b = a + link.solved, b + max(0.0, link.stays - link.solved)
+        late_a, late_b = late_a + link.late_solved, late_b + max(0.0, link.late_stays - link.late_solved)
+        if link.seen:
+            spent = link.nusd + link.late_nusd
+            cost = spent / link.seen if cost is None else (spent + shrinkage * cost) / (link.seen + shrinkage)
+            seen = link.seen
+    return Belief(a, b, late_a, late_b, cost, seen)
+
+
+def _as_prior(a: float, b: float, strength: float) -> tuple[float, float]:
+    """A parent's belief as its child's prior: same mean, never worth more than the parent has seen."""
+    total = a + b
+    worth = min(strength, total)
+    return a / total * worth, b / total * worth
+
+
+def chance_above(belief: Belief, bar: float) -> float:
+    """Probability that the tier's true chance is above `bar` (normal approximation)."""
+    spread = belief.spread
+    return 0.5 * (1 + erf((belief.chance - bar) / (spread * sqrt(2)))) if spread else float(belief.chance > bar)

@@ -1,0 +1,151 @@
+"""Keeps metrics fresh: fetches each source when it is due, and keeps the last good data when a fetch fails."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import anyio
+import httpx2
+
+from harness.errors import HarnessError
+from harness.routing.offline_prices import offline_rates
+from harness.routing.selection import BadCatalogue, CostSource, LatencySource, Metrics, parse
+from harness.types import Value
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+LARGEST_ANSWER = 32 * 1024 * 1024
+"""Bytes; models.dev's whole catalogue is about two million."""
+RETRY_SECONDS = 60.0
+"""How soon a source that failed is asked again, unless it is due earlier."""
+
+log = logging.getLogger(__name__)
+
+
+class FeedStatus(Value):
+    """One source, for the operations page and `doctor`."""
+
+    source: str
+    """`cost digitalocean`, `latency prometheus`."""
+    address: str | None
+    models: int
+    """With data now."""
+    age_seconds: float | None
+    """Since the last good answer; None: there was none."""
+    problem: str | None
+    """What the last fetch failed with; None: it worked."""
+
+
+class Feeds:
+    """Current `metrics` from the configured sources. `run` refreshes for ever; `refresh` asks what is due once.
+
+    `models` are those that routes name: the offline prices are looked up for them. Without a cost source the offline
+    prices serve; with one they do not, because two catalogues' prices do not compare.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[CostSource | LatencySource] = (),
+        models: Iterable[str] = (),
+        *,
+        client: Callable[[], httpx2.AsyncClient] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._client = client or (
+            lambda: httpx2.AsyncClient(timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
+        )
+        self._feeds = [_Feed(source) for source in sources if source.address is not None]
+        priced = any(isinstance(feed.source, CostSource) for feed in self._feeds)
+        self._offline = {} if priced else offline_rates(models)
+        self.metrics = Metrics(rates=self._offline)
+
+    async def refresh(self) -> float | None:
+        """Fetch every source that is due; seconds until the next one is, or None when none ever will be. Never raises."""
+        due = [feed for feed in self._feeds if feed.due is not None and feed.due <= self._clock()]
+        if due:
+            async with self._client() as client, anyio.create_task_group() as group:
+                for feed in due:
+                    group.start_soon(self._fetch, feed, client)
+            self._combine()
+        waits = [feed.due - self._clock() for feed in self._feeds if feed.due is not None]
+        return max(0.0, min(waits)) if waits else None
+
+    async def run(self) -> None:
+        """Refresh whenever something is due, until cancelled; returns when nothing will be due again."""
+        while (wait := await self.refresh()) is not None:
+            await anyio.sleep(wait)
+
+    def status(self) -> tuple[FeedStatus, ...]:
+        """Every source with the age of its data and its last problem."""
+        now = self._clock()
+        told = [
+            FeedStatus(
+                source=f"{feed.source.type} {feed.source.provider}",
+                address=feed.source.address,
+                models=len(feed.data.rates) + len(feed.data.latency),
+                age_seconds=None if feed.fetched is None else now - feed.fetched,
+                problem=feed.problem,
+            )
+            for feed in self._feeds
+        ]
+        if self._offline:
+            told.append(
+                FeedStatus(
+                    source="cost genai-prices", address=None, models=len(self._offline), age_seconds=0.0, problem=None
+                )
+            )
+        return tuple(told)
+
+    async def _fetch(self, feed: _Feed, client: httpx2.AsyncClient) -> None:
+        source = feed.source
+        try:
+            feed.data = parse(source, await _get(source, client))
+        except (httpx2.HTTPError, HarnessError) as error:
+            problem = error.message if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+            kept = "no data yet" if feed.fetched is None else f"keeping data {self._clock() - feed.fetched:.0f} s old"
+            log.warning("%s source %s at %s: %s; %s", source.type, source.provider, source.address, problem, kept)
+            feed.problem = problem
+            feed.due = self._clock() + min(source.refresh_interval or RETRY_SECONDS, RETRY_SECONDS)
+            return
+        feed.problem, feed.fetched = None, self._clock()
+        feed.due = None if source.refresh_interval is None else feed.fetched + source.refresh_interval
+
+    def _combine(self) -> None:
+        rates, latency = dict(self._offline), {}
+        for feed in self._feeds:
+            rates |= feed.data.rates
+            latency |= feed.data.latency
+        self.metrics = Metrics(rates=rates, latency=latency)
+
+
+class _Feed:
+    """One source, its last good data, and when it is asked next (None: never again)."""
+
+    def __init__(self, source: CostSource | LatencySource) -> None:
+        self.source = source
+        self.data = Metrics()
+        self.fetched: float | None = None
+        self.due: float | None = float("-inf")
+        self.problem: str | None = None
+
+
+async def _get(source: CostSource | LatencySource, client: httpx2.AsyncClient) -> Any:
+    """The source's answer as JSON; raises HTTPError or BadCatalogue."""
+    address = str(source.address)
+    query = {"query": source.query} if isinstance(source, LatencySource) else None
+    body = bytearray()
+    async with client.stream("GET", address, params=query, follow_redirects=True) as answer:
+        answer.raise_for_status()
+        async for chunk in answer.aiter_bytes():
+            body += chunk
+            if len(body) > LARGEST_ANSWER:
+                raise BadCatalogue(f"{address} answered with more than {LARGEST_ANSWER:,} bytes")
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise BadCatalogue(f"{address} did not answer with JSON", "check the source's `url`") from None

@@ -158,6 +158,8 @@ class Session:
 
 class Executor(Protocol):
     name: str
+    shared_prefix: bool
+    """Its sessions begin with the job's brief, byte for byte, so that a warm cache serves them all."""
 
     async def work(self, session: Session) -> Worked:
         """Change files in the worktree. Whatever it starts is dead when this returns or is cancelled."""

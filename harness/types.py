@@ -393,6 +393,8 @@ class Run(Value):
     base: str = ""
     """Commit the run started from."""
     base_branch: str | None = None
+    start: str | None = None
+    """Commit the tasks start from, where it is not `base`: the plan's document was committed first."""
     plan: Plan | None = None
     results: tuple[TaskResult, ...] = ()
     """The latest result of each task; earlier rounds' are in `superseded`."""
@@ -415,6 +417,17 @@ class Run(Value):
     def grown(self, **changes: Any) -> Run:
         """The same run with more of its story told."""
         return self.model_copy(update=changes)
+
+    def untold(self) -> Run:
+        """The run as it was when it began: its story is told again from the journal."""
+        fresh = {"start", "plan", "results", "superseded", "integration", "reviews", "landing", "filed", "other_calls"}
+        blank = {name: Run.model_fields[name].get_default() for name in fresh | {"status", "error", "hint", "finished_at"}}
+        return self.model_copy(update=blank)
+
+    @property
+    def floor(self) -> str:
+        """The commit that every task builds on."""
+        return self.start or self.base
 
     @property
     def calls(self) -> tuple[ModelCall, ...]:

@@ -16,7 +16,9 @@ OUTPUT_CHARS = 6_000
 class Confined(Protocol):
     """The part of a sandbox that verification needs."""
 
-    async def run(self, command: str, worktree: Path, timeout: float) -> Completed: ...
+    async def run(
+        self, command: str, worktree: Path, *, timeout: float | None = None, merge: bool = False
+    ) -> Completed: ...
 
 
 class Baseline(Value):
@@ -45,7 +47,7 @@ async def run_checks(sandbox: Confined, commands: Iterable[str], worktree: Path,
     """Each command once, in order, in the sandbox; all are run, so that one report tells all."""
     checks = []
     for command in dict.fromkeys(commands):
-        done = await sandbox.run(command, worktree, seconds)
+        done = await sandbox.run(command, worktree, timeout=seconds, merge=True)
         output = done.output
         if done.timed_out:
             output += f"\n(stopped after {seconds:.0f} s)"

@@ -1,0 +1,106 @@
+"""Names → implementations, one visible table an axis; `package.module:Name` works in the same slot.
+
+A table's value is where the implementation lives, so nothing is imported that was not chosen. `build` makes the Deps of
+a repository from its settings; everything is handed its parts here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config.pipelines import load_pipeline
+from harness.config.settings import Settings
+from harness.errors import ConfigError, UnknownName
+from harness.types import Event, Pipeline
+
+if TYPE_CHECKING:
+    from harness.budget import Meter
+    from harness.protocols import Backend, Deps, Executor, Journal, ModelClient, Tracker
+    from harness.types import Job, TaskResult
+
+TRACKERS = {
+    "beads": "harness.trackers.beads:BeadsTracker",
+    "jsonl": "harness.trackers.jsonl:JsonlTracker",
+}
+EXECUTORS = {
+    "tool_loop": "harness.executors.tool_loop:ToolLoop",
+    "claude_code": "harness.executors.claude_code:ClaudeCode",
+    "command": "harness.executors.command:CommandExecutor",
+}
+BACKENDS = {
+    "local": "harness.backends.local:LocalBackend",
+    "dbos": "harness.backends.dbos:DbosBackend",
+}
+PHASES = ("plan", "execute", "review")
+
+
+def find(kind: str, name: str, table: Mapping[str, str]) -> Any:
+    """The class or function that a name stands for; raises UnknownName or ConfigError."""
+    target = name if ":" in name else table.get(name)
+    if target is None:
+        raise UnknownName(kind, name, table, f"or write package.module:Name for a {kind} of your own")
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{kind} '{name}'", (), f"cannot import {error.name}", f"pip install {error.name}") from None
+    except AttributeError:
+        raise ConfigError(f"{kind} '{name}'", (), f"module {module} has no {attribute}") from None
+
+
+def pipeline(name: str, settings: Settings) -> Pipeline:
+    """A pipeline by name or file, with its tiers, kinds and triggers checked; raises ConfigError."""
+    loaded = load_pipeline(name, [settings.root / settings.pipelines])
+    for phase in loaded.phases:
+        path: tuple[str, ...] = ("phases", phase.id)
+        if phase.kind not in PHASES:
+            raise ConfigError(loaded.source, (*path, "kind"), str(UnknownName("phase kind", phase.kind, PHASES)))
+        for tier in (phase.tier, *(task.tier for task in phase.tasks)):
+            if tier is not None and tier not in settings.tiers:
+                known = ", ".join(settings.tiers)
+                raise ConfigError(loaded.source, (*path, "model"), f"no tier '{tier}'; known: {known}")
+        if phase.trigger is not None:
+            find("trigger", "harness.routing.trigger:parse", {})(phase.trigger, loaded.source, (*path, "trigger"))
+    return loaded
+
+
+def tracker(settings: Settings) -> Tracker:
+    """The repository's tracker: `auto` takes Beads where `.beads/` has a database and `bd` is installed, else JSONL."""
+    kind = settings.tracker.kind
+    if kind == "auto":
+        kind = find("tracker", "harness.trackers.detect:detect", {})(settings)
+    made: Tracker = find("tracker", kind, TRACKERS)(settings)
+    return made
+
+
+def actor_name() -> str:
+    """Who claims issues: unique to this process."""
+    return f"harness@{socket.gethostname()}:{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def model_client(settings: Settings) -> ModelClient:
+    """The scripted model where a script is set; else the mode that `routing.mode` names."""
+    made: ModelClient = find("model client", "harness.models.build:build_client", {})(settings)
+    return made
+
+
+@asynccontextmanager
+async def build(
+    settings: Settings, listeners: Iterable[Callable[[Event], None]] = (), gate: Callable[[str], None] | None = None
+) -> AsyncIterator[Deps]:
+    """Everything a run needs, closed afterwards.
+
+    `listeners` hear every event besides the journal. `gate`, called with the run's id before each new step, may raise
+    Interrupted: that is how the first Ctrl-C and `harness cancel` stop a run between steps and never inside one.
+    """
+    from harness.assembly import assemble  # the run's heavy half: git, SQLite, sandbox
+
+    async with assemble(settings, tuple(listeners), gate) as deps:
+        yield deps

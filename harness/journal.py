@@ -118,8 +118,8 @@ class SqliteJournal:
             await self._in_thread(
                 self._execute,
                 "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (run_id) DO UPDATE SET"
-                " issue_id = excluded.issue_id, status = excluded.status, started_at = excluded.started_at, updated_at = excluded.updated_at,"
-                " value = excluded.value",
+                " issue_id = excluded.issue_id, status = excluded.status, started_at = excluded.started_at,"
+                " updated_at = excluded.updated_at, value = excluded.value",
                 *row,
             )
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
+from datetime import datetime
 from pathlib import Path
+
+_SECONDS = {"h": 3600, "d": 86_400, "w": 604_800}
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:
@@ -24,3 +28,13 @@ def repository_root(start: Path) -> Path:
         if (folder / ".git").exists():
             return folder
     return start
+
+
+def since(text: str) -> int:
+    """`30d`, `12h`, `4w` or a date as Unix seconds, for `type=` of an option; argparse tells a bad one."""
+    try:
+        if text[-1:] in _SECONDS:
+            return int(time.time() - float(text[:-1]) * _SECONDS[text[-1]])
+        return int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no period: write 30d, 12h, 4w or 2026-11-01") from None

@@ -1,0 +1,252 @@
+"""One model call: choose from the pool, limit, retry, fall back, price, count.
+
+    for each model of the pool that is not cooling down
+        ask; on 429, 5xx, no connection: wait (full jitter, or what `Retry-After` says) and ask again
+        still nothing: the model cools down, the next one is asked
+    nobody left: ModelUnavailable, with every model's last words
+
+A refused key stops at once, and so does a request that every model would refuse. What a failed attempt cost is counted
+like the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
+
+import anyio
+import anyio.to_thread
+
+from harness.budget import Meter
+from harness.config.reading import environment
+from harness.config.settings import Settings
+from harness.errors import ModelError, ModelNonsense, ModelRequestError, ModelUnavailable
+from harness.models.failures import Failure
+from harness.models.providers import ADAPTERS, Adapter, Answer, Provider, find_provider, no_key
+from harness.pricing import price
+from harness.redact import register
+from harness.types import ModelCall, ModelReply, ModelRequest, TierPool, Usage
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 16.0
+"""Seconds: the bounds between which the jittered wait doubles."""
+TIMEOUTS = 1
+"""A call that timed out is repeated this often on the same model; each one costs its whole time-out."""
+QUOTA_COOLDOWN = 3600.0
+"""Seconds an account without credit is passed over."""
+
+Choose = Callable[[ModelRequest], Awaitable[TierPool]]
+
+_log = logging.getLogger(__name__)
+
+
+class PooledModelClient:
+    """The ModelClient over real providers.
+
+    `choose` may reorder or replace a request's pool (mode `policy`); `adapters` replaces providers by name, for tests
+    and for Plano.
+    """
+
+    scripted = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        variables: Mapping[str, str] | None = None,
+        adapters: Mapping[str, Adapter] | None = None,
+        choose: Choose | None = None,
+        sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self._bounds = settings.models
+        self._variables = environment() if variables is None else variables
+        self._adapters: dict[str, Adapter] = dict(adapters or {})
+        self._providers: dict[str, Provider] = {}
+        self._connecting = anyio.Lock()
+        self._slots = anyio.CapacityLimiter(settings.models.max_concurrent)
+        self._choose = choose
+        self._sleep, self._clock, self._jitter = sleep, clock, jitter
+        self._cool_until: dict[str, float] = {}
+
+    async def complete(self, request: ModelRequest, meter: Meter) -> ModelReply:
+        """The first model's reply that can be had; see the module's head for what is raised when none can."""
+        meter.check()
+        if self._choose is not None:
+            request = request.model_copy(update={"pool": await self._choose(request)})
+        spent = Usage()
+        refused: dict[str, Failure] = {}
+        began = self._clock()
+        for model in await self._order(request.pool):
+            answer, failure, paid = await self._try(model, request, meter)
+            spent += paid
+            if answer is not None:
+                return self._reply(request, model, answer, spent, self._clock() - began, refused)
+            assert failure is not None
+            self._stop_or_go_on(model, failure)
+            refused[model] = failure
+        raise self._nobody(request.pool, refused)
+
+    async def aclose(self) -> None:
+        for adapter in self._adapters.values():
+            await adapter.aclose()
+
+    # ── choosing ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _order(self, pool: TierPool) -> list[str]:
+        """The pool's models that may be asked now; with all of them cooling, the first to be free, after the wait."""
+        now = self._clock()
+        free = [model for model in pool.models if self._cool_until.get(model, 0.0) <= now]
+        if free:
+            return free
+        soonest = min(pool.models, key=lambda model: self._cool_until[model])
+        wait = self._cool_until[soonest] - now
+        if wait > self._bounds.max_retry_after_seconds:
+            raise ModelUnavailable(
+                f"every model of tier '{pool.tier}' failed a moment ago: {', '.join(pool.models)}",
+                f"try again in {wait:.0f} s, or add a model of another provider to tiers > {pool.tier}",
+                retry_after=wait,
+            )
+        await self._sleep(wait)
+        return [soonest]
+
+    def _stop_or_go_on(self, model: str, failure: Failure) -> None:
+        """Raise for what no other model can help with; otherwise put the model aside."""
+        if failure.kind == "auth":
+            raise no_key(self._providers[_provider_of(model)], str(failure)) from failure
+        if failure.kind == "request":
+            raise ModelRequestError(f"{model} refused the request: {failure}") from failure
+        if failure.kind == "nonsense":
+            raise ModelNonsense(f"{model} gave an answer that cannot be read: {failure}") from failure
+        cooling = QUOTA_COOLDOWN if failure.kind in ("quota", "model") else self._bounds.cooldown_seconds
+        self._cool_until[model] = self._clock() + max(cooling, failure.retry_after or 0.0)
+        _log.warning("%s is passed over for %.0f s: %s", model, cooling, failure)
+
+    def _nobody(self, pool: TierPool, refused: Mapping[str, Failure]) -> ModelError:
+        told = "; ".join(f"{model}: {failure}" for model, failure in refused.items())
+        kinds = {failure.kind for failure in refused.values()}
+        if kinds == {"model"}:
+            cure = f"check the names under tiers > {pool.tier} in harness.yaml"
+            return ModelRequestError(f"no such model ({told})", cure)
+        if kinds <= {"quota", "model"}:
+            provider = self._providers[_provider_of(next(iter(refused)))]
+            error = no_key(provider, told)
+            error.message, error.hint = (
+                f"out of credit ({told})",
+                "add credit, or a model of another provider to the tier",
+            )
+            return error
+        now = self._clock()
+        waits = [self._cool_until[model] - now for model in refused if model in self._cool_until]
+        return ModelUnavailable(
+            f"no model of tier '{pool.tier}' could be reached ({told})",
+            "everything finished is kept; the same command goes on once a provider answers",
+            retry_after=max(0.0, min(waits)) if waits else None,
+        )
+
+    # ── one model ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _try(
+        self, model: str, request: ModelRequest, meter: Meter
+    ) -> tuple[Answer | None, Failure | None, Usage]:
+        """Ask one model until it answers, or its retries are used up; what it all cost is on the meter."""
+        spent, timeouts, nonsense = Usage(), 0, 0
+        for attempt in range(self._bounds.retries + 1):
+            try:
+                answer = await self._ask(model, request)
+            except Failure as failure:
+                if failure.spent is not None:
+                    spent += _count(model, failure.spent, meter)
+                timeouts += failure.kind == "timeout"
+                nonsense += failure.kind == "nonsense"
+                again = failure.kind == "transient" or (failure.kind == "timeout" and timeouts <= TIMEOUTS)
+                again = again or (failure.kind == "nonsense" and nonsense == 1)
+                too_long = (failure.retry_after or 0.0) > self._bounds.max_retry_after_seconds
+                if not again or too_long or attempt == self._bounds.retries:
+                    return None, failure, spent
+                await self._wait(attempt, failure)
+                meter.check()
+                continue
+            usage = answer.usage
+            if not answer.usage_known:
+                usage = usage.model_copy(update={"unpriced_requests": usage.requests})
+                meter.add(usage)
+                return answer, None, spent + usage
+            return answer, None, spent + _count(model, usage, meter)
+        raise AssertionError("the loop returns")
+
+    async def _wait(self, attempt: int, failure: Failure) -> None:
+        delay = self._jitter() * min(LONGEST_DELAY, FIRST_DELAY * 2**attempt)
+        await self._sleep(max(delay, failure.retry_after or 0.0))
+
+    async def _ask(self, model: str, request: ModelRequest) -> Answer:
+        provider, _, name = model.partition("/")
+        adapter = await self._adapter(provider)
+        async with self._slots:
+            with anyio.move_on_after(self._bounds.timeout_seconds):
+                return await adapter.ask(name, request)
+        raise Failure("timeout", f"no answer within {self._bounds.timeout_seconds:g} s")
+
+    async def _adapter(self, name: str) -> Adapter:
+        """The provider's adapter, made when first asked for; its SDK is imported off the event loop."""
+        async with self._connecting:
+            if name not in self._providers:
+                bounds = self._bounds
+                if name in self._adapters:
+                    self._providers[name] = Provider(name, "openai", "")
+                else:
+                    provider = find_provider(
+                        name, self.settings.providers, self._variables, bounds.timeout_seconds, bounds.cache_ttl
+                    )
+                    if provider.api_key is not None:
+                        register([provider.api_key.get_secret_value()])
+                    module = await anyio.to_thread.run_sync(importlib.import_module, ADAPTERS[provider.format])
+                    self._adapters[name] = cast(Adapter, module.connect(provider))
+                    self._providers[name] = provider
+            return self._adapters[name]
+
+    def _reply(
+        self,
+        request: ModelRequest,
+        model: str,
+        answer: Answer,
+        spent: Usage,
+        seconds: float,
+        refused: Mapping[str, Failure],
+    ) -> ModelReply:
+        metadata: dict[str, object] = {}
+        if answer.model:
+            metadata["served_by"] = answer.model
+        if answer.request_id:
+            metadata["request_id"] = answer.request_id
+        if not answer.usage_known:
+            metadata["usage_estimated"] = True
+        if refused:
+            metadata["warnings"] = [f"{name} did not answer: {failure}" for name, failure in refused.items()]
+        call = ModelCall(
+            phase=request.phase,
+            task_id=request.task_id,
+            attempt=request.attempt,
+            tier=request.pool.tier,
+            model=model,
+            usage=spent,
+            seconds=round(seconds, 3),
+        )
+        return ModelReply(
+            model=model, content=answer.content, stop_reason=answer.stop_reason, call=call, metadata=metadata
+        )
+
+
+def _count(model: str, usage: Usage, meter: Meter) -> Usage:
+    priced = price(model, usage)
+    meter.add(priced)
+    return priced
+
+
+def _provider_of(model: str) -> str:
+    return model.partition("/")[0]

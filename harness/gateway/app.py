@@ -1,0 +1,224 @@
+"""The gateway as an ASGI application: endpoints, their limits, and what each request leaves behind."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import orjson
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from harness.config.gateway import GatewaySettings, WireName
+from harness.gateway.body import ClientGone, parse_object, read_body
+from harness.gateway.conversation import estimated_tokens, items
+from harness.gateway.cooldown import Cooldown
+from harness.gateway.decide import Decider
+from harness.gateway.exchange import Asked, Decision, Record, credential
+from harness.gateway.ledger import Ledger
+from harness.gateway.refusal import Refusal
+from harness.gateway.relay import Relay
+from harness.gateway.upstream import Upstream
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+PATHS: dict[WireName, str] = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
+JSON = (b"content-type", b"application/json")
+log = logging.getLogger("harness.gateway")
+
+
+class Gateway:
+    """Everything the endpoints share. `price` gives a request's USD, or None when unknown."""
+
+    def __init__(
+        self, settings: GatewaySettings, decider: Decider, upstream: Upstream, cooldown: Cooldown, ledger: Ledger,
+        price: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.settings, self.decider, self.upstream, self.cooldown, self.ledger = settings, decider, upstream, cooldown, ledger
+        self._price = price
+        self._limits = settings.section.limits
+        self._body_limit = int(self._limits.body_mb * 1048576)
+        self._tokens = [token.get_secret_value().encode() for token in settings.section.tokens]
+        self._name = f"harness-{secrets.token_hex(6)}"
+        self._relay = Relay(upstream, f"1.1 {self._name}", cooldown.rest, cooldown.recovered, self._limits.first_byte_seconds)
+
+    async def chat(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /v1/…`: decide, carry, record."""
+        began = time.perf_counter()
+        record = Record("", form)
+        started = False
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        self.ledger.in_flight += 1
+        try:
+            asked = await self._asked(form, scope, receive)
+            record.requested, record.stream = asked.model, asked.stream
+            decision = await self.decider.serve(asked)
+            record.route, record.reason, record.session = decision.route, decision.reason, decision.session
+            _log(decision)
+            await self._unless_gone(receive, self._relay.carry(asked, decision, record, watched))
+        except Refusal as refusal:
+            record.status, record.error = refusal.status, refusal.message
+            if not started:
+                await refuse(refusal, form, send)
+        except ClientGone:
+            record.status, record.error = 499, "the client hung up"
+        finally:
+            self.ledger.in_flight -= 1
+            record.seconds = time.perf_counter() - began
+            if self._price is not None and record.usage is not None:
+                self._price(record)
+            self.ledger.add(record)
+
+    async def decide(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /routing/v1/…`: which model, and why; no model is called."""
+        try:
+            asked = await self._asked(form, scope, receive)
+            decision = await self.decider.advise(asked)
+        except Refusal as refusal:
+            await refuse(refusal, form, send)
+            return
+        except ClientGone:
+            return
+        answer: dict[str, Any] = {
+            "model": decision.models[0], "models": decision.models, "route": decision.route,
+            "trace_id": trace_id(asked.headers.get("traceparent")), "pinned": decision.pinned, "switched": decision.switched,
+            "reason": decision.reason,
+        }
+        if decision.session is not None:
+            answer["session_id"] = decision.session
+        if decision.warnings:
+            answer["warnings"] = decision.warnings
+        await respond(200, orjson.dumps(answer), send)
+
+    async def count_tokens(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
+        """`POST /v1/messages/count_tokens`: an estimate, and it says so."""
+        try:
+            asked = await self._asked("messages", scope, receive)
+            items("messages", asked.body)
+        except Refusal as refusal:
+            await refuse(refusal, "messages", send)
+            return
+        except ClientGone:
+            return
+        body = orjson.dumps({"input_tokens": max(1, estimated_tokens(asked))})
+        await respond(200, body, send, [(b"x-harness-estimate", b"true")])
+
+    async def _asked(self, form: WireName, scope: Scope, receive: Receive) -> Asked:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        if self._tokens:
+            self._authenticate(headers)
+        if self._name in headers.get("via", ""):
+            raise Refusal(508, "this request has been here before: a provider's base_url leads back to this gateway")
+        raw = await read_body(receive, headers, self._body_limit)
+        body = parse_object(raw)
+        model = body.get("model")
+        if model is not None and not isinstance(model, str):
+            raise Refusal(400, "model: expected a string", param="model")
+        if form == "messages" and "thread" in body:
+            raise Refusal(400, "thread: this endpoint keeps no threads; send the whole conversation in messages",
+                          param="thread", details={"error_code": "thread_unsupported_request"})
+        return Asked(form, raw, body, headers, scope.get("query_string", b"").decode("latin-1"))
+
+    def _authenticate(self, headers: dict[str, str]) -> None:
+        """Compare in constant time with every token; what matched is ours and goes no further."""
+        for name, given in (("x-harness-token", headers.get("x-harness-token")), ("authorization", credential(headers)),
+                            ("x-api-key", headers.get("x-api-key"))):
+            matches = [hmac.compare_digest((given or "").encode(), token) for token in self._tokens]
+            if any(matches):
+                for used in (name,) if name == "x-harness-token" else ("authorization", "x-api-key"):
+                    headers.pop(used, None)
+                return
+        raise Refusal(401, "this gateway wants one of its tokens as a bearer token or x-api-key", code="invalid_api_key")
+
+    async def _unless_gone(self, receive: Receive, work: Awaitable[None]) -> None:
+        """Do the work, and drop it, upstream call included, as soon as the client hangs up."""
+        gone = False
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                nonlocal gone
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                gone = True
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            await work
+            group.cancel_scope.cancel()
+        if gone:
+            raise ClientGone
+
+
+class _Endpoint:
+    """One POST endpoint; a class, so that Starlette hands the bare ASGI call through."""
+
+    def __init__(self, call: Callable[[WireName, Scope, Receive, Send], Awaitable[None]], form: WireName) -> None:
+        self._call, self._form = call, form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._call(self._form, scope, receive, send)
+
+
+def trace_id(traceparent: str | None) -> str:
+    """The caller's W3C trace id, or a new one."""
+    parts = (traceparent or "").split("-")
+    if len(parts) >= 4 and len(parts[1]) == 32 and parts[1].strip("0") and all(c in "0123456789abcdef" for c in parts[1]):
+        return parts[1]
+    return secrets.token_hex(16)
+
+
+async def respond(status: int, body: bytes, send: Send, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    """A whole JSON answer."""
+    await send({"type": "http.response.start", "status": status,
+                "headers": [JSON, (b"content-length", str(len(body)).encode()), *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def refuse(refusal: Refusal, form: WireName, send: Send) -> None:
+    """An error in the caller's own wire format."""
+    wait = () if refusal.retry_after is None else ((b"retry-after", str(max(1, round(refusal.retry_after))).encode()),)
+    await respond(refusal.status, orjson.dumps(refusal.body(form)), send, wait)
+
+
+def _log(decision: Decision) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    if decision.scenario == "plan_implementation":
+        log.info("Plan implementation detected - routing to smaller model")
+    target = decision.targets[0]
+    log.info("Provider: %s, Model: %s", target.provider, target.model)
+    log.info("Scenario: %s", decision.scenario or "none")
+
+
+def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """The ASGI application; `more` are routes of other rooms, such as the runs page."""
+    chat = [Route(path, _Endpoint(gateway.chat, form), methods=["POST"]) for form, path in PATHS.items()]
+    advice = [Route(f"/routing{path}", _Endpoint(gateway.decide, form), methods=["POST"]) for form, path in PATHS.items()]
+    count = Route("/v1/messages/count_tokens", _Endpoint(gateway.count_tokens, "messages"), methods=["POST"])
+
+    async def websocket(request: Any) -> Response:
+        body = Refusal(426, "this endpoint speaks HTTP and server-sent events, no WebSocket", code="websocket_unsupported")
+        return Response(orjson.dumps(body.body("responses")), 426, media_type="application/json")
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await gateway.upstream.aclose()
+
+    upgrade = Route("/v1/responses", websocket, methods=["GET"])
+    return Starlette(routes=[*chat, count, *advice, upgrade, *more], lifespan=lifespan)

@@ -1,0 +1,262 @@
+"""Which models serve a request, and why. The order, first that fires:
+
+    a model asked for by its exact name (unless `override_requested_model`) · an alias · the session's pin
+    · preferences inside the request · scenarios · preferences · the model asked for, if it is one · the default
+
+The logic of each step lives in `harness/routing/`; this module only asks them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from harness.config.gateway import GatewaySettings, Route, Target, resolve
+from harness.gateway import conversation
+from harness.gateway.cooldown import Cooldown
+from harness.gateway.exchange import Asked, Decision
+from harness.gateway.refusal import Refusal
+from harness.gateway.relay import HOME
+from harness.routing.affinity import Affinity, Session, prefix_hash, session_of
+from harness.routing.scenarios import ChatFacts, classify, is_web_search
+from harness.routing.switching import Proposal, Settled
+
+NONE = "none"
+"""What a decision endpoint answers when nothing matched."""
+
+
+class Matcher(Protocol):
+    async def match(self, routes: Sequence[Route], turns: Sequence[conversation.Turn]) -> tuple[str | None, str, tuple[str, ...]]:
+        """The route that fits the conversation or None, why, and warnings."""
+
+
+Rank = Callable[[Sequence[str], str], Awaitable[tuple[str, ...]]]
+"""(models, `cheapest` | `fastest` | `none`) → the models in the order to try."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Names and reason, before names become targets."""
+
+    models: tuple[str, ...]
+    route: str | None
+    reason: str
+    scenario: str | None = None
+    by: Literal["name", "pin", "inline", "scenario", "preference", "default", "none"] = "default"
+    warnings: tuple[str, ...] = ()
+
+
+class Decider:
+    """`tiers` maps a route's tier to its models."""
+
+    def __init__(
+        self, settings: GatewaySettings, tiers: Mapping[str, tuple[str, ...]], matcher: Matcher | None,
+        affinity: Affinity | None, rank: Rank | None, cooldown: Cooldown, advice: Sequence[Route] = (),
+    ) -> None:
+        self._settings, self._section, self._tiers = settings, settings.section, tiers
+        self._matcher, self._affinity, self._rank, self._cooldown = matcher, affinity, rank, cooldown
+        self._advice = tuple(advice)
+        self._targets: dict[str, Target | None] = {}
+
+    def target(self, name: str) -> Target | None:
+        """The target of a name, aliases followed; None when nothing answers to it."""
+        if name not in self._targets:
+            if len(self._targets) > 4096:  # names come from clients
+                self._targets.clear()
+            real = name
+            while real in self._section.aliases:
+                real = self._section.aliases[real]
+            self._targets[name] = resolve(self._settings, real)
+        return self._targets[name]
+
+    async def serve(self, asked: Asked) -> Decision:
+        """What to send the request to; raises Refusal when no model is left."""
+        choice, settled = await self._choose(asked, self._section.routes)
+        if not choice.models:
+            raise self._unknown(asked)
+        order = self._cooldown.order(dict.fromkeys(choice.models))
+        found = {target.name: target for name in order if (target := self.target(name)) is not None}
+        if not found:
+            raise Refusal(400, f"none of the decided models is configured: {', '.join(choice.models)}", param="model",
+                          code="model_not_found")
+        return self._decision(choice, settled, tuple(found.values()))
+
+    async def advise(self, asked: Asked) -> Decision:
+        """The same decision for a decision endpoint: names only, `none` when nothing matched."""
+        routes = self._section.routes or (self._advice if not self._section.scenarios.chains else ())
+        choice, settled = await self._choose(asked, routes, advice=True)
+        if choice.by in ("default", "none"):
+            choice = replace(choice, models=(NONE,), route=None)
+        return self._decision(choice, settled, ())
+
+    def _decision(self, choice: Choice, settled: tuple[Session, Settled | None] | None, found: tuple[Target, ...]) -> Decision:
+        session, kept = settled or (None, None)
+        return Decision(found, choice.route, choice.reason, choice.models, choice.scenario,
+                        session.id if session else None, bool(kept and kept.pinned), bool(kept and kept.switched),
+                        choice.warnings)
+
+    async def _choose(
+        self, asked: Asked, routes: Sequence[Route], advice: bool = False
+    ) -> tuple[Choice, tuple[Session, Settled | None] | None]:
+        inline = inline_routes(asked.body)
+        if inline is None and (named := self._named(asked)) is not None:
+            return named, None
+        session = self._session(asked)
+        if session is None or self._affinity is None:
+            return await self._fresh(asked, inline, routes), None
+        held = await self._affinity.held(session)
+        if held is None and self._section.session.user_turns_only and not conversation.is_user_turn(conversation.turns(asked)):
+            held = await self._affinity.replayed(session, asked.model, _prefix(asked))
+        if held is not None and (advice or all(self.target(model) for model in held.models)):
+            return Choice(held.models, held.route, f"session {_short(session.id)} is pinned", by="pin"), (session, held)
+        choice = await self._fresh(asked, inline, routes)
+        if choice.by == "none" or not (session.explicit or choice.by == "preference") or (advice and choice.by == "default"):
+            return choice, (session, None)
+        return await self._settle(asked, session, choice)
+
+    def _session(self, asked: Asked) -> Session | None:
+        """A client's own session header pins only what preferences decide: its scenarios differ from turn to turn."""
+        tenant = asked.headers.get((self._section.session.tenant_header or "").lower())
+        session = session_of(asked.headers, requested_model=asked.model, tenant=tenant)
+        return session if session is None or session.explicit or self._section.session.implicit else None
+
+    async def _settle(
+        self, asked: Asked, session: Session, choice: Choice
+    ) -> tuple[Choice, tuple[Session, Settled | None]]:
+        assert self._affinity is not None
+        budget = self._affinity.budget
+        priced = budget is not None
+        proposal = Proposal(models=choice.models, route=choice.route, requested_model=asked.model,
+                            prefix_hash=_prefix(asked) if priced or self._section.session.user_turns_only else None,
+                            context_tokens=conversation.estimated_tokens(asked) if priced else 0)
+        header = asked.headers.get("x-plano-max-switch-spend-pct")
+        settled = await self._affinity.settle(session, proposal, budget.overridden(header) if budget else None)
+        if settled.reason == "over_cap":
+            reason = f"session {_short(session.id)} stays: leaving its warm cache is over the routing budget"
+            return Choice(settled.models, settled.route, reason, by="pin"), (session, settled)
+        return replace(choice, models=settled.models, route=settled.route), (session, settled)
+
+    def _named(self, asked: Asked) -> Choice | None:
+        model = asked.model
+        if not model or model == NONE:
+            return None
+        if model in self._section.aliases:
+            target = self.target(model)
+            return target and Choice((target.name,), None, f"'{model}' is an alias of {target.name}", by="name")
+        exact = "/" in model or model in self._settings.targets
+        if exact and not self._section.scenarios.override_requested_model:
+            target = self.target(model)
+            if target is not None and not target.internal:
+                return Choice((target.name,), None, f"{target.name} was asked for by name", by="name")
+        return None
+
+    async def _fresh(self, asked: Asked, inline: tuple[Route, ...] | None, routes: Sequence[Route]) -> Choice:
+        warnings: tuple[str, ...] = ()
+        if inline is None and (chains := self._section.scenarios.chains):
+            scenario, reason = classify(self._facts(asked), tuple(chains), self._section.scenarios.long_context_threshold)
+            if scenario != "default":
+                return Choice(chains[scenario], scenario, reason, scenario, by="scenario")
+        wanted = routes if inline is None else inline
+        if wanted and self._matcher is not None:
+            name, reason, warnings = await self._matcher.match(wanted, conversation.turns(asked))
+            route = next((route for route in wanted if route.name == name), None)
+            if route is not None:
+                models = route.models or self._tiers.get(route.tier or "", ())
+                models = await self._rank(models, route.prefer) if self._rank else tuple(models)
+                return Choice(models, route.name, reason, by="inline" if inline else "preference", warnings=warnings)
+        return replace(self._fallback(asked), warnings=warnings)
+
+    def _fallback(self, asked: Asked) -> Choice:
+        chains = self._section.scenarios.chains
+        if "default" in chains:
+            return Choice(chains["default"], "default", "no other scenario fits", "default", by="scenario")
+        if asked.model and (target := self.target(asked.model)) is not None and not target.internal:
+            return Choice((target.name,), None, f"no route matched; {target.name} was asked for")
+        if self._settings.default is not None:
+            return Choice((self._settings.default,), None, "no route matched; the default model")
+        if asked.model and self._settings.open_models and "/" not in asked.model:
+            home = f"{HOME[asked.form]}/{asked.model}"
+            if self.target(home) is not None:
+                return Choice((home,), None, f"no route matched; '{asked.model}' is taken for {HOME[asked.form]}'s")
+        return Choice((), None, "no route matched", by="none")
+
+    def _facts(self, asked: Asked) -> ChatFacts:
+        found = conversation.turns(asked)
+        threshold = self._section.scenarios.long_context_threshold
+        long = "long_context" in self._section.scenarios.chains and len(asked.raw) >= threshold
+        return ChatFacts(
+            text=conversation.last_user_text(found), image=conversation.has_image(asked),
+            web_search=any(map(is_web_search, conversation.tool_names(asked.body))),
+            tokens=conversation.estimated_tokens(asked) if long else len(asked.raw) // 4,
+            thinking=conversation.wants_thinking(asked.body), model=asked.model or None,
+        )
+
+    def _unknown(self, asked: Asked) -> Refusal:
+        if not asked.model:
+            return Refusal(400, "model: is required: no default model is configured", param="model", code="model_not_found")
+        known = [name for name, target in self._settings.targets.items() if not target.internal]
+        return Refusal(404 if asked.form == "messages" else 400,
+                       f"model '{asked.model[:200]}' is not configured here; known: {', '.join(known[:20])}",
+                       param="model", code="model_not_found")
+
+
+def inline_routes(body: Mapping[str, Any]) -> tuple[Route, ...] | None:
+    """`routing_preferences` (or the older `routing_policy`) of a request; None when it has none.
+
+    Raises Refusal that names the field: a policy that cannot be read is never passed over in silence.
+    """
+    if "routing_preferences" in body:
+        return _routes(body["routing_preferences"], "routing_preferences")
+    if "routing_policy" not in body:
+        return None
+    merged: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(_list(body["routing_policy"], "routing_policy")):
+        where = f"routing_policy.{number}"
+        preferences = _list(row.get("routing_preferences") or [], f"{where}.routing_preferences")
+        for preference in preferences:
+            name = str(preference.get("name"))
+            entry = merged.setdefault(name, {**preference, "models": []})
+            entry["models"].append(row.get("model"))
+    return _routes(list(merged.values()), "routing_policy")
+
+
+def _list(data: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise Refusal(400, f"{where}: expected an array of objects", param=where)
+    return data
+
+
+def _routes(data: Any, where: str) -> tuple[Route, ...] | None:
+    if data is None:
+        return None
+    return tuple(_route(row, f"{where}.{number}") for number, row in enumerate(_list(data, where)))
+
+
+def _route(row: dict[str, Any], where: str) -> Route:
+    name, description, models = row.get("name"), row.get("description"), row.get("models")
+    for key, value in (("name", name), ("description", description)):
+        if not isinstance(value, str) or not value:
+            raise Refusal(400, f"{where}.{key}: expected text", param=f"{where}.{key}")
+    if not isinstance(models, list) or not models or not all(isinstance(model, str) for model in models):
+        raise Refusal(400, f"{where}.models: expected a list of provider/model names", param=f"{where}.models")
+    policy = row.get("selection_policy")
+    prefer = (policy.get("prefer") if isinstance(policy, dict) else None) or "none"
+    if prefer not in ("cheapest", "fastest", "none"):
+        raise Refusal(400, f"{where}.selection_policy.prefer: expected cheapest, fastest or none, got '{prefer}'",
+                      param=f"{where}.selection_policy.prefer")
+    examples = row.get("examples")
+    spoken = tuple(map(str, examples)) if isinstance(examples, list) else ()
+    return Route(name=str(name), description=str(description), models=tuple(models), prefer=prefer, examples=spoken)
+
+
+def _prefix(asked: Asked) -> int:
+    """What a provider caches first, in any wire format: system prompt and tools."""
+    system = asked.body.get("system") or asked.body.get("instructions")
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [item for item in conversation.items(asked.form, asked.body) if item.get("role") in ("system", "developer")]
+    return prefix_hash(messages, conversation.tool_names(asked.body))
+
+
+def _short(session: str) -> str:
+    return session if len(session) <= 12 else session[:11] + "…"

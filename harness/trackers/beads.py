@@ -27,7 +27,7 @@ from harness.types import Issue
 PROGRAM = "bd"
 INSTALL = "install Beads: go install github.com/steveyegge/beads/cmd/bd@latest (or set `tracker: {kind: jsonl}`)"
 TITLE_LIMIT = 500
-"""Characters; bd refuses longer titles."""
+"""Bytes of UTF-8; bd says "characters" and counts bytes."""
 
 _SECONDS = 120.0
 """One bd call; the embedded database of 1.x lets one process in at a time."""
@@ -115,8 +115,9 @@ class BeadsTracker:
     async def file(self, issue: Issue, discovered_from: str, actor: str) -> str:
         title = " ".join(_plain(redact(issue.title)).split()) or "(no title)"
         body = redact(issue.body)
-        if len(title) > TITLE_LIMIT:
-            title, body = title[: TITLE_LIMIT - 1] + "…", f"{title}\n\n{body}"
+        if len(title.encode()) > TITLE_LIMIT:
+            body = f"{title}\n\n{body}"
+            title = title.encode()[: TITLE_LIMIT - len("…".encode())].decode(errors="ignore") + "…"
         if issue.files:
             body += f"\n\nFiles: {', '.join(issue.files)}"
         argv = ["create", f"--title={title}", f"--type={issue.type}", f"--priority={issue.priority}", "--body-file=-"]

@@ -157,9 +157,8 @@ class GatewayLimits(Value):
     concurrent: int = Field(512, ge=1)
     """Requests under way; more are answered 429 with `Retry-After`."""
     connect_seconds: float = Field(10, gt=0)
-    first_byte_seconds: float = Field(600, gt=0)
-    idle_seconds: float = Field(300, gt=0)
-    """Silence in the middle of a reply."""
+    idle_seconds: float = Field(600, gt=0)
+    """Silence of a provider, before its answer or in the middle of it."""
     cooldown_seconds: float = Field(30, ge=0)
     """How long a failing model is passed over."""
 

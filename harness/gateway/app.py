@@ -48,7 +48,7 @@ class Gateway:
         self._body_limit = int(self._limits.body_mb * 1048576)
         self._tokens = [token.get_secret_value().encode() for token in settings.section.tokens]
         self._name = f"harness-{secrets.token_hex(6)}"
-        self._relay = Relay(upstream, f"1.1 {self._name}", cooldown.rest, cooldown.recovered, self._limits.first_byte_seconds)
+        self._relay = Relay(upstream, f"1.1 {self._name}", cooldown.rest, cooldown.recovered)
 
     async def chat(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /v1/…`: decide, carry, record."""

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 import orjson
 
 from harness.config.gateway import Target, WireName
@@ -90,7 +89,6 @@ class Relay:
     via: str
     failed: Callable[[str, str, float | None], None]
     answered: Callable[[str], None]
-    first_byte_seconds: float = 600.0
 
     async def carry(self, asked: Asked, decision: Decision, record: Record, send: Send) -> None:
         """Answer the client; raises Refusal before anything was sent, never after."""
@@ -121,21 +119,18 @@ class Relay:
                 trouble.append(f"{target.name}: {refusal.message}")
                 continue
             try:
-                with anyio.fail_after(self.first_byte_seconds):
-                    reply = await self.upstream.post(sent.url, sent.headers, sent.body)
-                    if reply.status in _RETRY and number < last:
-                        problem, wait = f"answered {reply.status}", _retry_after(reply)
-                        reply.close()
-                    else:
-                        if reply.status in _RETRY:
-                            self.failed(target.name, f"answered {reply.status}", _retry_after(reply))
-                        elif reply.status < 400:
-                            self.answered(target.name)
-                        return reply, sent, await _begun(reply)
+                reply = await self.upstream.post(sent.url, sent.headers, sent.body)
+                if reply.status in _RETRY and number < last:
+                    problem, wait = f"answered {reply.status}", _retry_after(reply)
+                    reply.close()
+                else:
+                    if reply.status in _RETRY:
+                        self.failed(target.name, f"answered {reply.status}", _retry_after(reply))
+                    elif reply.status < 400:
+                        self.answered(target.name)
+                    return reply, sent, await _begun(reply)
             except Unreachable as error:
                 problem, wait = str(error), None
-            except TimeoutError:
-                problem, wait = f"no first byte in {self.first_byte_seconds:g} s", None
             self.failed(target.name, problem, wait)
             trouble.append(f"{target.name}: {problem}")
             record.fallbacks.append(trouble[-1])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -70,8 +72,10 @@ class Upstream:
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Send and wait for the answer's headers; raises Unreachable. Redirects are not followed, to keep keys here."""
         session = self._session or self._open()
+        target = URL(url, encoded=True)
+        proxy = _proxy(target.scheme, target.host or "")
         try:
-            response = await session.post(URL(url, encoded=True), data=body, headers=headers, allow_redirects=False)
+            response = await session.post(target, data=body, headers=headers, allow_redirects=False, proxy=proxy)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise Unreachable("connect", f"no connection: {_plain(error)}") from None
         except TimeoutError:
@@ -83,11 +87,11 @@ class Upstream:
     def _open(self) -> aiohttp.ClientSession:
         limits = self._limits
         timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect_seconds,
-                                        sock_read=max(limits.idle_seconds, limits.first_byte_seconds))
+                                        sock_read=limits.idle_seconds)
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=75)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SET_BY_CALLER, trust_env=True, read_bufsize=2**18, max_line_size=65536,
+            skip_auto_headers=_SET_BY_CALLER, read_bufsize=2**18, max_line_size=65536,
             max_field_size=65536,
         )
         return self._session
@@ -96,6 +100,12 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+@lru_cache(maxsize=256)
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names for a host. aiohttp's `trust_env` would ask a thread for it every time."""
+    return None if proxy_bypass(host) else getproxies().get(scheme)
 
 
 def _plain(error: BaseException) -> str:

@@ -119,6 +119,11 @@ class SandboxSettings(Value):
     environment: tuple[str, ...] = ()
     """Names of variables to pass on; those that look like credentials are refused."""
     memory_mb: int | None = Field(None, ge=64)
+    """Address space of each process; None is unbounded."""
+    processes: int = Field(512, ge=16)
+    """At a time, in one command."""
+    file_mb: int = Field(2048, ge=1)
+    """The largest file a program may write."""
 
 
 class QueueSettings(Value):
@@ -153,6 +158,17 @@ class ExecutorCommand(Value):
     """Tier → the name this agent knows it by."""
 
 
+class OwnPrice(Value):
+    """What one model costs you, in USD per million tokens; it stands above the published price."""
+
+    input: Decimal = Field(ge=0)
+    output: Decimal = Field(ge=0)
+    cache_read: Decimal | None = Field(None, ge=0)
+    """None, here and below: the same as `input`."""
+    cache_write_5m: Decimal | None = Field(None, ge=0)
+    cache_write_1h: Decimal | None = Field(None, ge=0)
+
+
 class Settings(Value):
     """Everything that can be configured; all of it has a default."""
 
@@ -185,6 +201,8 @@ class Settings(Value):
     """Folder of the repository's own pipelines."""
     providers: dict[str, ProviderSettings] = {}
     models: ModelSettings = ModelSettings()
+    prices: dict[str, OwnPrice] = {}
+    """By `provider/model`, for models whose published price is unknown or not yours."""
     routing: RoutingSettings = RoutingSettings()
     sandbox: SandboxSettings = SandboxSettings()
     queue: QueueSettings = QueueSettings()

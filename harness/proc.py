@@ -1,4 +1,4 @@
-"""Run a program: argv in, bounded output out; clean environment, time limit, process group killed on every exit path."""
+"""Run a program: argv in, bounded output out; time limit; the process group is killed on every exit path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from harness.errors import MissingTool
 
 OUTPUT_LIMIT = 8 * 1024 * 1024
 """Bytes kept of each stream; the middle of anything longer is dropped."""
+
+DRAIN_SECONDS = 0.5
+"""How long output is read on after the program's end, when a process that outlived it still holds the pipes."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,14 @@ async def run(
     timeout: float | None = None,
     merge: bool = False,
     output_limit: int = OUTPUT_LIMIT,
+    on_line: Callable[[str], None] | None = None,
+    grace: float = 0.0,
 ) -> Completed:
     """Run `argv` to its end and return what it said; `merge` puts standard error into standard output, in order.
 
-    Never raises for a non-zero exit; raises MissingTool when there is no such program. On time-out, cancellation or
-    any error the whole process group is killed before this returns.
+    `on_line` gets each line of standard output as it comes. Never raises for a non-zero exit; raises MissingTool when
+    there is no such program. On time-out, cancellation or any error the whole process group is killed before this
+    returns; with `grace` (seconds) the program itself is sent SIGTERM first and given that long to clear up.
     """
     began = time.monotonic()
     try:
@@ -67,10 +73,14 @@ async def run(
             start_new_session=True,
         )
     except (FileNotFoundError, PermissionError) as error:
-        if cwd is not None and not Path(cwd).is_dir():
+        if cwd is not None and not os.path.isdir(cwd):
             raise MissingTool(f"the folder {cwd} does not exist") from None
-        raise MissingTool(f"cannot run '{argv[0]}': {error.strerror}", f"install {argv[0]}, or put it on PATH") from None
+        raise MissingTool(
+            f"cannot run '{argv[0]}': {error.strerror}", f"install {argv[0]}, or put it on PATH"
+        ) from None
     out, err = _Tail(output_limit), _Tail(output_limit)
+    if on_line is not None:
+        out = _Lines(output_limit, on_line)
     timed_out = False
     try:
         with anyio.move_on_after(timeout) as scope:
@@ -82,12 +92,17 @@ async def run(
                 if process.stdin and stdin is not None:
                     group.start_soon(_feed, process.stdin, stdin)
                 await process.wait()
-                # A daemonised grandchild may hold the pipes open for ever: what the program itself said is in by now.
                 kill_group(process.pid)
+                # A daemon that left the group may hold the pipes open for ever; what the program said is in by then.
+                group.cancel_scope.deadline = anyio.current_time() + DRAIN_SECONDS
         timed_out = scope.cancelled_caught
     finally:
-        kill_group(process.pid)
         with anyio.CancelScope(shield=True):
+            if grace and process.returncode is None:
+                _terminate(process)
+                with anyio.move_on_after(grace):
+                    await process.wait()
+            kill_group(process.pid)
             await process.wait()
             await process.aclose()
     code = 124 if timed_out else (process.returncode if process.returncode is not None else -signal.SIGKILL)
@@ -99,6 +114,13 @@ def kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _terminate(process: anyio.abc.Process) -> None:
+    try:
+        process.terminate()
+    except ProcessLookupError:
         pass
 
 
@@ -125,6 +147,31 @@ class _Tail:
     def text(self) -> str:
         middle = f"\n… {self._dropped:,} bytes left out …\n".encode() if self._dropped else b""
         return bytes(self._head + middle + self._tail).decode("utf-8", "replace")
+
+
+class _Lines(_Tail):
+    """Hands on whole lines as they come, besides keeping what a _Tail keeps."""
+
+    LONGEST = 4 * 1024 * 1024
+
+    def __init__(self, limit: int, on_line: Callable[[str], None]) -> None:
+        super().__init__(limit)
+        self._on_line = on_line
+        self._begun = bytearray()
+
+    def add(self, data: bytes) -> None:
+        super().add(data)
+        self._begun += data
+        *whole, rest = self._begun.split(b"\n")
+        self._begun = rest if len(rest) <= self.LONGEST else bytearray()
+        for line in whole:
+            self._on_line(line.decode("utf-8", "replace"))
+
+    def text(self) -> str:
+        if self._begun:
+            self._on_line(self._begun.decode("utf-8", "replace"))
+            self._begun = bytearray()
+        return super().text()
 
 
 async def _drain(stream: anyio.abc.ByteReceiveStream, into: _Tail) -> None:

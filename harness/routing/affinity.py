@@ -21,7 +21,14 @@ from harness.types import Value
 MAX_ENTRIES = 10_000
 """Upper bound of `session_max_entries`."""
 EXPLICIT = "x-model-affinity"
-IMPLICIT = ("x-claude-code-session-id", "x-opencode-session", "x-session-affinity", "session_id", "session-id")
+IMPLICIT = (
+    "x-claude-code-session-id",
+    "x-opencode-session",
+    "x-session-affinity",
+    "x-session-id",
+    "session_id",
+    "session-id",
+)
 """Session headers of Claude Code, opencode and codex; asked in this order."""
 LONGEST_ID = 256
 

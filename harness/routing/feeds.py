@@ -13,7 +13,7 @@ import httpx2
 
 from harness.errors import HarnessError
 from harness.routing.offline_prices import offline_rates
-from harness.routing.selection import BadCatalogue, CostSource, LatencySource, Metrics, parse
+from harness.routing.selection import BadCatalogue, Metrics, Source, address, parse
 from harness.types import Value
 
 CONNECT_SECONDS = 5.0
@@ -49,7 +49,7 @@ class Feeds:
 
     def __init__(
         self,
-        sources: Sequence[CostSource | LatencySource] = (),
+        sources: Sequence[Source] = (),
         models: Iterable[str] = (),
         *,
         client: Callable[[], httpx2.AsyncClient] | None = None,
@@ -59,13 +59,13 @@ class Feeds:
         self._client = client or (
             lambda: httpx2.AsyncClient(timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
         )
-        self._feeds = [_Feed(source) for source in sources if source.address is not None]
-        priced = any(isinstance(feed.source, CostSource) for feed in self._feeds)
+        self._feeds = [_Feed(source) for source in sources if address(source) is not None]
+        priced = any(feed.source.type == "cost" for feed in self._feeds)
         self._offline = {} if priced else offline_rates(models)
         self.metrics = Metrics(rates=self._offline)
 
     async def refresh(self) -> float | None:
-        """Fetch every source that is due; seconds until the next one is, or None when none ever will be. Never raises."""
+        """Fetch every source that is due; seconds until the next one is, or None when none will be."""
         due = [feed for feed in self._feeds if feed.due is not None and feed.due <= self._clock()]
         if due:
             async with self._client() as client, anyio.create_task_group() as group:
@@ -77,8 +77,10 @@ class Feeds:
 
     async def run(self) -> None:
         """Refresh whenever something is due, until cancelled; returns when nothing will be due again."""
-        while (wait := await self.refresh()) is not None:
+        wait = await self.refresh()
+        while wait is not None:
             await anyio.sleep(wait)
+            wait = await self.refresh()
 
     def status(self) -> tuple[FeedStatus, ...]:
         """Every source with the age of its data and its last problem."""
@@ -86,7 +88,7 @@ class Feeds:
         told = [
             FeedStatus(
                 source=f"{feed.source.type} {feed.source.provider}",
-                address=feed.source.address,
+                address=address(feed.source),
                 models=len(feed.data.rates) + len(feed.data.latency),
                 age_seconds=None if feed.fetched is None else now - feed.fetched,
                 problem=feed.problem,
@@ -108,7 +110,7 @@ class Feeds:
         except (httpx2.HTTPError, HarnessError) as error:
             problem = error.message if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
             kept = "no data yet" if feed.fetched is None else f"keeping data {self._clock() - feed.fetched:.0f} s old"
-            log.warning("%s source %s at %s: %s; %s", source.type, source.provider, source.address, problem, kept)
+            log.warning("%s source %s at %s: %s; %s", source.type, source.provider, address(source), problem, kept)
             feed.problem = problem
             feed.due = self._clock() + min(source.refresh_interval or RETRY_SECONDS, RETRY_SECONDS)
             return
@@ -116,7 +118,8 @@ class Feeds:
         feed.due = None if source.refresh_interval is None else feed.fetched + source.refresh_interval
 
     def _combine(self) -> None:
-        rates, latency = dict(self._offline), {}
+        rates = dict(self._offline)
+        latency: dict[str, float] = {}
         for feed in self._feeds:
             rates |= feed.data.rates
             latency |= feed.data.latency
@@ -126,7 +129,7 @@ class Feeds:
 class _Feed:
     """One source, its last good data, and when it is asked next (None: never again)."""
 
-    def __init__(self, source: CostSource | LatencySource) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         self.data = Metrics()
         self.fetched: float | None = None
@@ -134,18 +137,18 @@ class _Feed:
         self.problem: str | None = None
 
 
-async def _get(source: CostSource | LatencySource, client: httpx2.AsyncClient) -> Any:
+async def _get(source: Source, client: httpx2.AsyncClient) -> Any:
     """The source's answer as JSON; raises HTTPError or BadCatalogue."""
-    address = str(source.address)
-    query = {"query": source.query} if isinstance(source, LatencySource) else None
+    place = str(address(source))
+    query = {"query": source.query} if source.query else None
     body = bytearray()
-    async with client.stream("GET", address, params=query, follow_redirects=True) as answer:
+    async with client.stream("GET", place, params=query, follow_redirects=True) as answer:
         answer.raise_for_status()
         async for chunk in answer.aiter_bytes():
             body += chunk
             if len(body) > LARGEST_ANSWER:
-                raise BadCatalogue(f"{address} answered with more than {LARGEST_ANSWER:,} bytes")
+                raise BadCatalogue(f"{place} answered with more than {LARGEST_ANSWER:,} bytes")
     try:
         return json.loads(body)
     except ValueError:
-        raise BadCatalogue(f"{address} did not answer with JSON", "check the source's `url`") from None
+        raise BadCatalogue(f"{place} did not answer with JSON", "check the source's `url`") from None

@@ -8,9 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal, Protocol
 
 from harness.errors import HarnessError
 from harness.routing.switching import Rates
@@ -23,46 +21,45 @@ PER_TOKEN_BELOW = Decimal("0.001")
 less than a tenth of a cent, and none a thousand dollars, per million tokens."""
 
 
-class CostSource(Value):
-    """A price catalogue."""
-
-    type: Literal["cost"] = "cost"
-    provider: Literal["digitalocean", "models.dev", "genai-prices"] = "digitalocean"
-    url: str | None = None
-    refresh_interval: float | None = Field(None, gt=0)
-    """Seconds; None fetches once."""
-    model_aliases: dict[str, str] = {}
-    """Catalogue key → the name used in routes."""
+class Source(Protocol):
+    """What is fetched, from where, how often; `config/gateway.py` reads it as `MetricsSource`."""
 
     @property
-    def address(self) -> str | None:
-        """Where it is fetched from; None: nothing is fetched."""
-        return self.url or CATALOGUES[self.provider]
-
-
-class LatencySource(Value):
-    """A Prometheus query that gives one value a model, labelled `model_name`; lower is faster."""
-
-    type: Literal["latency"] = "latency"
-    provider: Literal["prometheus"] = "prometheus"
-    url: str
-    query: str
-    refresh_interval: float | None = Field(None, gt=0)
-    model_aliases: dict[str, str] = {}
+    def type(self) -> str:
+        """`cost` or `latency`."""
 
     @property
-    def address(self) -> str:
-        return self.url.rstrip("/") + "/api/v1/query"
+    def provider(self) -> str:
+        """`digitalocean`, `models.dev`, `prometheus`, or `embedded`: the prices shipped with genai-prices."""
+
+    @property
+    def url(self) -> str | None: ...
+
+    @property
+    def query(self) -> str | None:
+        """Of Prometheus: one value a model, labelled `model_name`."""
+
+    @property
+    def refresh_interval(self) -> float | None:
+        """Seconds; None fetches once."""
+
+    @property
+    def model_aliases(self) -> Mapping[str, str]:
+        """The source's name for a model → the name used in routes."""
 
 
-MetricsSource = Annotated[CostSource | LatencySource, Field(discriminator="type")]
-
-CATALOGUES: dict[str, str | None] = {
+ADDRESSES = {
     "digitalocean": "https://api.digitalocean.com/v2/gen-ai/models/catalog",
     "models.dev": "https://models.dev/api.json",
-    "genai-prices": None,
 }
 """Default addresses (Plano's documentation)."""
+
+
+def address(source: Source) -> str | None:
+    """Where a source is fetched from; None: nothing is fetched."""
+    if source.provider == "prometheus":
+        return (source.url or "").rstrip("/") + "/api/v1/query"
+    return source.url or ADDRESSES.get(source.provider)
 
 
 class Metrics(Value):
@@ -102,7 +99,7 @@ def ranked(pool: Sequence[str], values: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(sorted(pool, key=key))
 
 
-def parse(source: CostSource | LatencySource, payload: Any) -> Metrics:
+def parse(source: Source, payload: Any) -> Metrics:
     """A source's answer as metrics, under the names that routes use; raises BadCatalogue.
 
     Entries that lack a figure are left out; a whole answer without any entry is not what was asked for.
@@ -112,7 +109,7 @@ def parse(source: CostSource | LatencySource, payload: Any) -> Metrics:
         metrics = readers[source.provider](payload)
     except (AttributeError, KeyError, TypeError):
         raise BadCatalogue(
-            f"{source.address} did not answer in the form of {source.provider}",
+            f"{address(source)} did not answer in the form of {source.provider}",
             f"check `provider` and `url` of the {source.type} source",
         ) from None
     renamed = source.model_aliases

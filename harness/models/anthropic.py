@@ -18,7 +18,7 @@ def connect(provider: Provider) -> AnthropicAdapter:
 
 
 class AnthropicAdapter:
-    """Always streams: a long answer then never looks like a dead connection, and a stream that dies has told its cost."""
+    """Always streams: a long answer never looks like a dead connection, and a stream that dies has told its cost."""
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider

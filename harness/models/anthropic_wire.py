@@ -143,13 +143,12 @@ def _message(message: Message, provider: str, tools: Sequence[Tool], model: str)
 
 
 def _mark(request: ModelRequest, system: list[dict[str, Any]], messages: list[dict[str, Any]], ttl: str) -> None:
-    """Set `cache_control` where the request asks for it and, in a tool session, at the end of the last two user turns."""
+    """Set `cache_control` where the request asks for it and, in a tool session, at the end of the last user turns."""
     asked = [wire for block, wire in zip((b for b in request.system if b.text), system, strict=True) if block.cache]
     for message, wired in zip(request.messages, messages, strict=True):
-        texts = iter([wire for wire in wired["content"] if wire["type"] == "text"])
-        for block in message.content:
-            if isinstance(block, Text) and block.text.strip() and (wire := next(texts, None)) and block.cache:
-                asked.append(wire)
+        texts = [block for block in message.content if isinstance(block, Text) and block.text.strip()]
+        wires = [wire for wire in wired["content"] if wire["type"] == "text"]
+        asked += [wire for block, wire in zip(texts, wires, strict=False) if block.cache]
     moving: list[dict[str, Any]] = []
     if request.tools:
         # The second to last too: a turn with many tool results lies beyond the 20 blocks the cache looks back over.

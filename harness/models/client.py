@@ -83,13 +83,12 @@ class PooledModelClient:
         refused: dict[str, Failure] = {}
         began = self._clock()
         for model in await self._order(request.pool):
-            answer, failure, paid = await self._try(model, request, meter)
+            outcome, paid = await self._try(model, request, meter)
             spent += paid
-            if answer is not None:
-                return self._reply(request, model, answer, spent, self._clock() - began, refused)
-            assert failure is not None
-            self._stop_or_go_on(model, failure)
-            refused[model] = failure
+            if isinstance(outcome, Answer):
+                return self._reply(request, model, outcome, spent, self._clock() - began, refused)
+            self._stop_or_go_on(model, outcome)
+            refused[model] = outcome
         raise self._nobody(request.pool, refused)
 
     async def aclose(self) -> None:
@@ -151,9 +150,7 @@ class PooledModelClient:
 
     # ── one model ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _try(
-        self, model: str, request: ModelRequest, meter: Meter
-    ) -> tuple[Answer | None, Failure | None, Usage]:
+    async def _try(self, model: str, request: ModelRequest, meter: Meter) -> tuple[Answer | Failure, Usage]:
         """Ask one model until it answers, or its retries are used up; what it all cost is on the meter."""
         spent, timeouts, nonsense = Usage(), 0, 0
         for attempt in range(self._bounds.retries + 1):
@@ -168,7 +165,7 @@ class PooledModelClient:
                 again = again or (failure.kind == "nonsense" and nonsense == 1)
                 too_long = (failure.retry_after or 0.0) > self._bounds.max_retry_after_seconds
                 if not again or too_long or attempt == self._bounds.retries:
-                    return None, failure, spent
+                    return failure, spent
                 await self._wait(attempt, failure)
                 meter.check()
                 continue
@@ -176,8 +173,8 @@ class PooledModelClient:
             if not answer.usage_known:
                 usage = usage.model_copy(update={"unpriced_requests": usage.requests})
                 meter.add(usage)
-                return answer, None, spent + usage
-            return answer, None, spent + _count(model, usage, meter)
+                return answer, spent + usage
+            return answer, spent + _count(model, usage, meter)
         raise AssertionError("the loop returns")
 
     async def _wait(self, attempt: int, failure: Failure) -> None:

@@ -9,8 +9,8 @@ from harness.types import ModelRequest
 AFFINITY = "X-Model-Affinity"
 """Session id: gateways pin the session to one model by it, so that caches stay warm."""
 CALL = "X-Harness-Call"
-"""Which piece of work asks, for a gateway's accounting: `phase=execute; issue=bd-1; task=t3; attempt=2; turn=4`.
-It tells nothing that the prompt does not tell."""
+"""Which piece of work asks: `phase=execute; issue=bd-1; task=t3; tier=haiku; attempt=2; turn=4`, for a gateway's
+accounting. It tells nothing that the prompt does not tell."""
 
 
 def call_headers(request: ModelRequest) -> dict[str, str]:
@@ -19,6 +19,7 @@ def call_headers(request: ModelRequest) -> dict[str, str]:
         "phase": request.phase,
         "issue": request.issue_id,
         "task": request.task_id,
+        "tier": request.pool.tier,
         "attempt": request.attempt,
         "turn": request.turn,
     }

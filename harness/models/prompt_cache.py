@@ -1,9 +1,9 @@
 """What prompt caching does to a bill, by the providers' published rules; for estimates, and for the tests' server.
 
-Anthropic (docs: "Prompt caching"): a prefix is tools, then system, then messages; a breakpoint writes the prefix up to it;
-a lookup goes back from each breakpoint over at most 20 blocks and reads the longest prefix that was written; prefixes
-under a minimum length are not cached; an entry can be read once the response that wrote it has begun, lives five
-minutes or an hour, and lives on each time it is read.
+Anthropic (docs: "Prompt caching"): a prefix is tools, then system, then messages; a breakpoint writes the prefix up to
+it; a lookup goes back from each breakpoint over at most 20 blocks and reads the longest prefix that was written;
+prefixes under a minimum length are not cached; an entry can be read once the response that wrote it has begun, lives
+five minutes or an hour, and lives on each time it is read.
 OpenAI (docs: "Prompt caching"): automatic, prefixes from 1,024 tokens on, nothing charged for writing.
 
 A token is taken as four characters of the request's JSON.

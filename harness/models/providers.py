@@ -1,4 +1,4 @@
-"""Where a provider is and how it is spoken to: the user's settings over the shipped table, keys from the environment."""
+"""Where a provider is and how it is spoken to: settings over the shipped table, keys from the environment."""
 
 from __future__ import annotations
 

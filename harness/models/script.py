@@ -23,15 +23,16 @@ scripted HTTP server of the tests, so that both answer alike.
 `when` (all optional; `when: {}` fits everything)
     phase, issue, task, tier, model   a glob, or a list of globs: `task: t*`, `tier: [sonnet, opus]`, `model: openai/*`
     attempt, turn                     a number, a list of numbers, or `2+`
-    last                              text in the last message, tool results included (a list: all of them)
+    last                              text after the model's last turn, tool results included (a list: all of them)
     prompt                            text anywhere in the prompt, system included
     after_feedback                    text in what the user side wrote, without system and tool results
     offers                            glob of a tool the call offers
 
 A reply is any of `text`, `thinking`, `tools` (name, input, optional id) and `json` (a structured answer), or else an
 `error`.
-    error.kind   unavailable (529), rate_limited (429), server (500), timeout, dies (the stream breaks off), auth (401),
-                 bad_request (400), not_found (404), nonsense (an answer nobody can read)
+    error.kind   unavailable (529), rate_limited (429), server (500), timeout, dies (the stream breaks off),
+                 stream_error (an error event in mid-stream), auth (401), bad_request (400), not_found (404),
+                 nonsense (an answer nobody can read)
     error        also `message`, and `retry_after` in seconds
     stop         `max_tokens` or `refusal`; otherwise it follows from the reply
     seconds      how long the reply takes; `defaults: {seconds: 0.1}` beside `replies` sets it for all
@@ -58,7 +59,16 @@ from harness.types import Value
 Globs = str | tuple[str, ...]
 Numbers = int | str | tuple[int, ...]
 ErrorKind = Literal[
-    "unavailable", "rate_limited", "server", "timeout", "dies", "auth", "bad_request", "not_found", "nonsense"
+    "unavailable",
+    "rate_limited",
+    "server",
+    "timeout",
+    "dies",
+    "stream_error",
+    "auth",
+    "bad_request",
+    "not_found",
+    "nonsense",
 ]
 
 

@@ -100,7 +100,8 @@ def facts_of(request: ModelRequest) -> Facts:
     said = [block.text for message in asked for block in message.content if isinstance(block, Text)]
     everything = [block.text for block in request.system]
     everything += [_written(block) for message in request.messages for block in message.content]
-    last = request.messages[-1].content if request.messages else ()
+    turns = [number for number, message in enumerate(request.messages) if message.role == "assistant"]
+    last = request.messages[turns[-1] + 1 :] if turns else request.messages
     return Facts(
         phase=request.phase or None,
         issue=request.issue_id,
@@ -108,8 +109,8 @@ def facts_of(request: ModelRequest) -> Facts:
         tier=request.pool.tier,
         model=request.pool.models[0],
         attempt=request.attempt,
-        turn=max(request.turn, 1 + sum(message.role == "assistant" for message in request.messages)),
-        last="\n".join(_written(block) for block in last),
+        turn=max(request.turn, 1 + len(turns)),
+        last="\n".join(_written(block) for message in last for block in message.content),
         prompt="\n".join(everything),
         said="\n".join(said),
         offers=tuple(tool.name for tool in request.tools),

@@ -46,8 +46,8 @@ _log = logging.getLogger(__name__)
 class PooledModelClient:
     """The ModelClient over real providers.
 
-    `choose` may reorder or replace a request's pool (mode `policy`); `adapters` replaces providers by name, for tests
-    and for Plano.
+    `choose` may reorder or replace a request's pool (mode `policy`). `gateway` takes the place of all providers: one
+    endpoint that is asked for `provider/model` and reaches the provider itself.
     """
 
     scripted = False
@@ -57,7 +57,7 @@ class PooledModelClient:
         settings: Settings,
         *,
         variables: Mapping[str, str] | None = None,
-        adapters: Mapping[str, Adapter] | None = None,
+        gateway: Provider | None = None,
         choose: Choose | None = None,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -66,7 +66,8 @@ class PooledModelClient:
         self.settings = settings
         self._bounds = settings.models
         self._variables = environment() if variables is None else variables
-        self._adapters: dict[str, Adapter] = dict(adapters or {})
+        self._gateway = gateway
+        self._adapters: dict[str, Adapter] = {}
         self._providers: dict[str, Provider] = {}
         self._connecting = anyio.Lock()
         self._slots = anyio.CapacityLimiter(settings.models.max_concurrent)
@@ -86,7 +87,8 @@ class PooledModelClient:
             outcome, paid = await self._try(model, request, meter)
             spent += paid
             if isinstance(outcome, Answer):
-                return self._reply(request, model, outcome, spent, self._clock() - began, refused)
+                served = self._served(model, outcome)
+                return self._reply(request, served, outcome, spent, self._clock() - began, refused)
             self._stop_or_go_on(model, outcome)
             refused[model] = outcome
         raise self._nobody(request.pool, refused)
@@ -117,7 +119,7 @@ class PooledModelClient:
     def _stop_or_go_on(self, model: str, failure: Failure) -> None:
         """Raise for what no other model can help with; otherwise put the model aside."""
         if failure.kind == "auth":
-            raise no_key(self._providers[_provider_of(model)], str(failure)) from failure
+            raise no_key(self._providers[self._place(model)], str(failure)) from failure
         if failure.kind == "request":
             raise ModelRequestError(f"{model} refused the request: {failure}") from failure
         if failure.kind == "nonsense":
@@ -133,7 +135,7 @@ class PooledModelClient:
             cure = f"check the names under tiers > {pool.tier} in harness.yaml"
             return ModelRequestError(f"no such model ({told})", cure)
         if kinds <= {"quota", "model"}:
-            provider = self._providers[_provider_of(next(iter(refused)))]
+            provider = self._providers[self._place(next(iter(refused)))]
             error = no_key(provider, told)
             error.message, error.hint = (
                 f"out of credit ({told})",
@@ -158,7 +160,7 @@ class PooledModelClient:
                 answer = await self._ask(model, request)
             except Failure as failure:
                 if failure.spent is not None:
-                    spent += _count(model, failure.spent, meter)
+                    spent += self._count(model, failure.spent, meter)
                 timeouts += failure.kind == "timeout"
                 nonsense += failure.kind == "nonsense"
                 again = failure.kind == "transient" or (failure.kind == "timeout" and timeouts <= TIMEOUTS)
@@ -174,7 +176,7 @@ class PooledModelClient:
                 usage = usage.model_copy(update={"unpriced_requests": usage.requests})
                 meter.add(usage)
                 return answer, spent + usage
-            return answer, spent + _count(model, usage, meter)
+            return answer, spent + self._count(self._served(model, answer), usage, meter)
         raise AssertionError("the loop returns")
 
     async def _wait(self, attempt: int, failure: Failure) -> None:
@@ -182,30 +184,41 @@ class PooledModelClient:
         await self._sleep(max(delay, failure.retry_after or 0.0))
 
     async def _ask(self, model: str, request: ModelRequest) -> Answer:
-        provider, _, name = model.partition("/")
-        adapter = await self._adapter(provider)
+        adapter = await self._adapter(self._place(model))
+        name = model if self._gateway else model.partition("/")[2]
+        # A little longer than the SDK's own limit, which knows what the call has cost so far.
+        limit = (self._gateway.timeout if self._gateway else self._bounds.timeout_seconds) + 5
         async with self._slots:
-            with anyio.move_on_after(self._bounds.timeout_seconds):
+            with anyio.move_on_after(limit):
                 return await adapter.ask(name, request)
-        raise Failure("timeout", f"no answer within {self._bounds.timeout_seconds:g} s")
+        raise Failure("timeout", f"no answer within {limit:g} s")
 
     async def _adapter(self, name: str) -> Adapter:
         """The provider's adapter, made when first asked for; its SDK is imported off the event loop."""
         async with self._connecting:
             if name not in self._providers:
                 bounds = self._bounds
-                if name in self._adapters:
-                    self._providers[name] = Provider(name, "openai", "")
-                else:
-                    provider = find_provider(
-                        name, self.settings.providers, self._variables, bounds.timeout_seconds, bounds.cache_ttl
-                    )
-                    if provider.api_key is not None:
-                        register([provider.api_key.get_secret_value()])
-                    module = await anyio.to_thread.run_sync(importlib.import_module, ADAPTERS[provider.format])
-                    self._adapters[name] = cast(Adapter, module.connect(provider))
-                    self._providers[name] = provider
+                provider = self._gateway or find_provider(
+                    name, self.settings.providers, self._variables, bounds.timeout_seconds, bounds.cache_ttl
+                )
+                if provider.api_key is not None:
+                    register([provider.api_key.get_secret_value()])
+                module = await anyio.to_thread.run_sync(importlib.import_module, ADAPTERS[provider.format])
+                self._adapters[name] = cast(Adapter, module.connect(provider))
+                self._providers[name] = provider
             return self._adapters[name]
+
+    def _place(self, model: str) -> str:
+        return self._gateway.name if self._gateway else model.partition("/")[0]
+
+    def _served(self, model: str, answer: Answer) -> str:
+        """The model that answered. Only a gateway puts another in the place of the one asked for."""
+        if self._gateway is None or not answer.model or model.endswith("/" + answer.model) or answer.model == model:
+            return model
+        if "/" in answer.model:
+            return answer.model
+        known = (name for pool in self.settings.tiers.values() for name in pool if name.endswith("/" + answer.model))
+        return next(known, f"{self._gateway.name}/{answer.model}")
 
     def _reply(
         self,
@@ -238,12 +251,7 @@ class PooledModelClient:
             model=model, content=answer.content, stop_reason=answer.stop_reason, call=call, metadata=metadata
         )
 
-
-def _count(model: str, usage: Usage, meter: Meter) -> Usage:
-    priced = price(model, usage)
-    meter.add(priced)
-    return priced
-
-
-def _provider_of(model: str) -> str:
-    return model.partition("/")[0]
+    def _count(self, model: str, usage: Usage, meter: Meter) -> Usage:
+        priced = price(model, usage, own=self.settings.prices)
+        meter.add(priced)
+        return priced

@@ -52,7 +52,9 @@ class ScriptedModelClient:
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        bounds = (settings or Settings()).models
+        settings = settings or Settings()
+        bounds = settings.models
+        self._prices = settings.prices
         self.script = script
         self._ttl = bounds.cache_ttl
         self._slots = anyio.CapacityLimiter(bounds.max_concurrent)
@@ -79,7 +81,7 @@ class ScriptedModelClient:
             seconds = self._clock() - began
         content = content_of(said, facts)
         output = sum(tokens_in(_written(block)) for block in content)
-        usage = price(request.pool.models[0], _usage(said, bill.usage, output))
+        usage = price(request.pool.models[0], _usage(said, bill.usage, output), own=self._prices)
         meter.add(usage)
         return _reply(request, said, content, usage, seconds)
 

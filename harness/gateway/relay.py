@@ -17,7 +17,7 @@ from harness.config.gateway import Target, WireName
 from harness.gateway.body import with_model
 from harness.gateway.exchange import CREDENTIALS, HOP_BY_HOP, OURS, Asked, Decision, Record, credential
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate import Translation, translation
+from harness.gateway.translate import Translation
 from harness.gateway.upstream import Reply, Unreachable, Upstream
 from harness.gateway.usage import StreamTap, usage_from
 from harness.types import Usage
@@ -47,8 +47,8 @@ def prepare(asked: Asked, target: Target, via: str) -> Sendable:
         body = asked.raw if asked.model == target.model else with_model(asked.raw, asked.body, target.model)
         change = None
     else:
-        change = translation(asked.form, form)
-        body = change.request({**asked.body, "model": target.model})
+        change = Translation(asked.form, form, {"model": "", **asked.body}, target.model)
+        body = change.request
     url = target.urls[form] + (f"?{asked.query}" if asked.query and change is None else "")
     return Sendable(target, url, _headers(asked, target, form, via), body, change)
 
@@ -245,7 +245,9 @@ def _whole_usage(sent: Sendable, asked: Asked, body: bytes) -> Usage | None:
 def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tuple[bytes, bytes]]:
     headers = [(name.lower(), value) for name, value in reply.raw_headers
                if name.decode("latin-1").lower() not in HOP_BY_HOP]
-    return [*headers, *decision_headers(sent.target.name, decision)]
+    dropped = sent.translation.dropped if sent.translation else ()
+    said = [(b"x-harness-dropped", _header(", ".join(dropped)))] if dropped else []
+    return [*headers, *decision_headers(sent.target.name, decision), *said]
 
 
 def decision_headers(model: str, decision: Decision) -> list[tuple[bytes, bytes]]:

@@ -1,17 +1,74 @@
-"""Two-way translation among the three wire formats, whole and streamed."""
+"""Two-way translation among the three wire formats, whole and streamed.
+
+`Translation` is made for one request: it remembers the client's prompt, because the way back needs it (which tools
+take free text, whether usage was asked for).
+"""
+
 from __future__ import annotations
-from collections.abc import AsyncIterator
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any
+
+import orjson
+
 from harness.config.gateway import WireName
 from harness.gateway.refusal import Refusal
+from harness.gateway.translate import chat, messages, responses
+from harness.gateway.translate.neutral import Answer, Prompt
+from harness.gateway.translate.stream_in import read_stream
+from harness.gateway.translate.stream_out import WRITERS
+
+_READ: dict[WireName, Callable[[Mapping[str, Any]], Prompt]] = {
+    "messages": messages.read_request, "chat": chat.read_request, "responses": responses.read_request}
+_WRITE: dict[WireName, Callable[[Prompt], dict[str, Any]]] = {
+    "messages": messages.write_request, "chat": chat.write_request, "responses": responses.write_request}
+_READ_ANSWER: dict[WireName, Callable[[Mapping[str, Any]], Answer]] = {
+    "messages": messages.read_answer, "chat": chat.read_answer, "responses": responses.read_answer}
 
 
 class Translation:
-    def request(self, body: dict[str, Any]) -> bytes: raise NotImplementedError
-    def reply(self, body: bytes) -> bytes: raise NotImplementedError
-    def error(self, body: bytes, status: int) -> bytes: raise NotImplementedError
-    def stream(self, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]: raise NotImplementedError
+    """From a client's request in `client` format to a provider's `provider` format, and the answer back.
 
+    Raises Refusal naming the field when the request cannot be said in the provider's format.
+    """
 
-def translation(client: WireName, provider: WireName) -> Translation:
-    raise Refusal(501, "not yet")
+    def __init__(self, client: WireName, provider: WireName, body: Mapping[str, Any], model: str) -> None:
+        self.client, self.provider = client, provider
+        self._prompt = _READ[client](body)
+        self.dropped = self._prompt.dropped
+        self.request = orjson.dumps(_WRITE[provider](replace(self._prompt, model=model)))
+
+    def reply(self, body: bytes) -> bytes:
+        """A whole successful answer, in the client's format; raises Refusal (502) for one that cannot be read."""
+        try:
+            data = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise Refusal(502, "the provider's answer is not JSON", code="upstream_nonsense") from None
+        if not isinstance(data, dict):
+            raise Refusal(502, "the provider's answer is no JSON object", code="upstream_nonsense")
+        try:
+            answer = _READ_ANSWER[self.provider](data)
+        except (AttributeError, TypeError, KeyError):
+            raise Refusal(502, "the provider's answer is not in its own format", code="upstream_nonsense") from None
+        if self.client == "messages":
+            return orjson.dumps(messages.write_answer(answer))
+        if self.client == "chat":
+            return orjson.dumps(chat.write_answer(answer))
+        return orjson.dumps(responses.write_answer(answer, self._prompt.tools))
+
+    def error(self, body: bytes, status: int) -> bytes:
+        """A provider's error, in the client's format."""
+        try:
+            message, code = messages.error_text(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            message, code = body[:300].decode("utf-8", "replace").strip() or "the provider gave no reason", None
+        return orjson.dumps(Refusal(status, message, code=code).body(self.client))
+
+    async def stream(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A provider's stream of whole events, in the client's format."""
+        writer = WRITERS[self.client](self._prompt)
+        async for events in read_stream(self.provider, chunks):
+            data = b"".join(map(writer.write, events))
+            if data:
+                yield data

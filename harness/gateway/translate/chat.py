@@ -1,0 +1,299 @@
+"""OpenAI Chat Completions ↔ the common ground."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from harness.gateway.refusal import Refusal
+from harness.gateway.translate.neutral import (
+    Answer, Call, Count, Document, Fields, Image, Part, Prompt, Result, Stop, Text, Thought, Tool, Turn, plain,
+    untranslatable,
+)
+
+DROPPED = ("user", "metadata", "store", "service_tier", "seed", "prompt_cache_key", "prompt_cache_options",
+           "prompt_cache_retention", "safety_identifier", "verbosity", "stream_options", "moderation", "prediction")
+_STOPS: dict[str, Stop] = {"stop": "end", "tool_calls": "tool", "function_call": "tool", "length": "length",
+                           "content_filter": "refusal"}
+_REASONS: dict[Stop, str] = {"end": "stop", "tool": "tool_calls", "length": "length", "stop_sequence": "stop",
+                             "refusal": "content_filter"}
+_DATA_URL = re.compile(r"data:([^;,]*)(?:;[^,]*)?;base64,(.*)", re.DOTALL)
+
+
+def read_request(body: Mapping[str, Any]) -> Prompt:
+    """Raises Refusal naming the field that has no counterpart."""
+    fields = Fields(body)
+    turns = [turn for number, row in enumerate(fields.take("messages", list, required=True))
+             for turn in _turns(row, f"messages.{number}")]
+    for name, harmless in (("n", 1), ("frequency_penalty", 0), ("presence_penalty", 0), ("logprobs", False),
+                           ("modalities", ["text"]), ("logit_bias", {}), ("top_logprobs", 0)):
+        if fields.take(name) not in (None, harmless):
+            raise untranslatable(name)
+    stop = fields.take("stop", str, list)
+    schema, schema_name = _schema(fields.take("response_format", dict))
+    options = fields.data.get("stream_options")
+    user = fields.data.get("user")
+    prompt = Prompt(
+        model=fields.take("model", str, required=True), turns=tuple(turns), tools=_tools(fields.take("tools", list)),
+        tool_choice=_choice(fields.take("tool_choice", str, dict)), parallel=fields.take("parallel_tool_calls", bool),
+        max_tokens=fields.take("max_completion_tokens", int) or fields.take("max_tokens", int),
+        temperature=fields.take("temperature", int, float), top_p=fields.take("top_p", int, float),
+        stop=(stop,) if isinstance(stop, str) else tuple(map(str, stop or ())), stream=fields.take("stream", bool) is True,
+        usage_in_stream=isinstance(options, dict) and options.get("include_usage") is True,
+        effort=fields.take("reasoning_effort", str), schema=schema, schema_name=schema_name,
+        user=user if isinstance(user, str) else None, dropped=fields.drop(DROPPED),
+    )
+    fields.taken.add("max_tokens")
+    fields.done()
+    return prompt
+
+
+def _turns(row: Any, where: str) -> Iterator[Turn]:
+    if not isinstance(row, dict):
+        raise Refusal(400, f"{where}: expected an object", param=where)
+    role, content = row.get("role"), row.get("content")
+    if role in ("system", "developer"):
+        yield Turn("system", tuple(_parts(content, f"{where}.content")))
+    elif role == "user":
+        yield Turn("user", tuple(_parts(content, f"{where}.content")))
+    elif role == "assistant":
+        said: list[Part] = [] if content is None else list(_parts(content, f"{where}.content"))
+        thought = row.get("reasoning_content") or row.get("reasoning")
+        before = [Thought(thought)] if isinstance(thought, str) else []
+        calls = [_call(call, f"{where}.tool_calls.{number}") for number, call in enumerate(row.get("tool_calls") or ())]
+        yield Turn("assistant", (*before, *said, *calls))
+    elif role == "tool":
+        parts = tuple(part for part in _parts(content, f"{where}.content") if isinstance(part, Text | Image))
+        yield Turn("user", (Result(str(row.get("tool_call_id", "")), parts),))
+    else:
+        raise Refusal(400, f"{where}.role: expected system, developer, user, assistant or tool", param=f"{where}.role")
+
+
+def _call(call: Any, path: str) -> Call:
+    kind = call.get("type", "function") if isinstance(call, dict) else None
+    inner = call.get(kind) if kind in ("function", "custom") else None
+    if not isinstance(inner, dict):
+        raise Refusal(400, f"{path}: expected a function call", param=path)
+    return Call(str(call.get("id", "")), str(inner.get("name", "")), str(inner.get("arguments") or inner.get("input") or "{}"))
+
+
+def _parts(content: Any, where: str) -> Iterator[Part]:
+    if isinstance(content, str):
+        yield Text(content)
+        return
+    if not isinstance(content, list):
+        raise Refusal(400, f"{where}: expected a string or an array", param=where)
+    for number, part in enumerate(content):
+        path = f"{where}.{number}"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("text", "refusal"):
+            yield Text(str(part.get("text") or part.get("refusal") or ""))
+        elif kind == "image_url":
+            given = part.get("image_url")
+            yield image(given.get("url") if isinstance(given, dict) else given, f"{path}.image_url.url")
+        elif kind == "file" and isinstance(part.get("file"), dict) and part["file"].get("file_data"):
+            yield document(part["file"]["file_data"], part["file"].get("filename"), f"{path}.file")
+        elif isinstance(part, dict):
+            raise untranslatable(f"{path}.type", f"the provider has nothing like a '{kind}' part")
+        else:
+            raise Refusal(400, f"{path}: expected an object", param=path)
+
+
+def image(url: Any, path: str) -> Image:
+    """A picture from a URL or a `data:` URL."""
+    if not isinstance(url, str) or not url:
+        raise Refusal(400, f"{path}: expected a URL", param=path)
+    if not url.startswith("data:"):
+        return Image(url=url)
+    match = _DATA_URL.fullmatch(url)
+    if match is None:
+        raise Refusal(400, f"{path}: expected data:TYPE;base64,…", param=path)
+    return Image(match[1], match[2])
+
+
+def document(data: Any, name: Any, path: str) -> Document:
+    """A file from a `data:` URL."""
+    match = _DATA_URL.fullmatch(str(data))
+    if match is None:
+        raise Refusal(400, f"{path}.file_data: expected data:TYPE;base64,…", param=f"{path}.file_data")
+    return Document(match[1], match[2], name=str(name or "file.pdf"))
+
+
+def _tools(rows: list[Any] | None) -> tuple[Tool, ...]:
+    tools = []
+    for number, row in enumerate(rows or ()):
+        kind = row.get("type") if isinstance(row, dict) else None
+        inner = row.get(kind) if kind in ("function", "custom") else None
+        if not isinstance(inner, dict):
+            raise untranslatable(f"tools.{number}.type", f"'{kind}' runs at its own provider only")
+        tools.append(custom_tool(inner) if kind == "custom" else function_tool(inner))
+    return tuple(tools)
+
+
+def function_tool(row: Mapping[str, Any], namespace: str | None = None) -> Tool:
+    strict = row.get("strict")
+    return Tool(str(row.get("name", "")), str(row.get("description") or ""), row.get("parameters") or {},
+                strict if isinstance(strict, bool) else None, namespace=namespace)
+
+
+def custom_tool(row: Mapping[str, Any], namespace: str | None = None) -> Tool:
+    """A free-text tool as a function with one string; its grammar, if any, is told in the description."""
+    form = row.get("format")
+    grammar = form.get("definition") or (form.get("grammar") or {}).get("definition") if isinstance(form, dict) else None
+    description = str(row.get("description") or "")
+    if grammar:
+        description += f"\n\nThe input must follow this grammar:\n{grammar}"
+    schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
+    return Tool(str(row.get("name", "")), description, schema, custom=True, namespace=namespace)
+
+
+def _choice(data: str | Mapping[str, Any] | None) -> str | None:
+    if data is None or isinstance(data, str):
+        if data not in (None, "auto", "none", "required"):
+            raise Refusal(400, "tool_choice: expected auto, none, required or a tool", param="tool_choice")
+        return data
+    inner = data.get(str(data.get("type")))
+    if not isinstance(inner, dict) or "name" not in inner:
+        raise untranslatable("tool_choice.type")
+    return f"={inner['name']}"
+
+
+def _schema(data: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str]:
+    if data is None or data.get("type") == "text":
+        return None, "answer"
+    inner = data.get("json_schema")
+    if data.get("type") != "json_schema" or not isinstance(inner, dict):
+        raise untranslatable("response_format.type", "give it a json_schema")
+    return inner.get("schema") or {}, str(inner.get("name") or "answer")
+
+
+def write_request(prompt: Prompt) -> dict[str, Any]:
+    """A Chat Completions request. Pictures in tool results follow in a user message, where this format takes them."""
+    body: dict[str, Any] = {"model": prompt.model, "messages": [row for turn in prompt.turns for row in _written(turn)]}
+    if prompt.tools:
+        body["tools"] = [{"type": "function", "function": _written_tool(tool)} for tool in prompt.tools]
+        if prompt.tool_choice is not None:
+            choice = prompt.tool_choice
+            body["tool_choice"] = {"type": "function", "function": {"name": choice[1:]}} if choice.startswith("=") else choice
+        if prompt.parallel is not None:
+            body["parallel_tool_calls"] = prompt.parallel
+    if prompt.schema is not None:
+        body["response_format"] = {"type": "json_schema", "json_schema": {"name": prompt.schema_name, "schema": prompt.schema}}
+    optional = {
+        "max_completion_tokens": prompt.max_tokens, "temperature": prompt.temperature, "top_p": prompt.top_p,
+        "stop": list(prompt.stop) or None, "user": prompt.user, "stream": True if prompt.stream else None,
+        "stream_options": {"include_usage": True} if prompt.stream else None,
+        "reasoning_effort": {"max": "xhigh"}.get(prompt.effort, prompt.effort) if prompt.effort else None,
+    }
+    return body | {name: value for name, value in optional.items() if value is not None}
+
+
+def _written(turn: Turn) -> Iterator[dict[str, Any]]:
+    results = [part for part in turn.parts if isinstance(part, Result)]
+    for result in results:
+        text = plain(result.parts)
+        yield {"role": "tool", "tool_call_id": result.id, "content": f"Error: {text}" if result.is_error else text}
+    shown: list[Part] = [part for result in results for part in result.parts if isinstance(part, Image)]
+    rest = [part for part in turn.parts if not isinstance(part, Result | Thought)]
+    if turn.role == "assistant":
+        calls = [part for part in rest if isinstance(part, Call)]
+        row: dict[str, Any] = {"role": "assistant", "content": plain(rest) or None}
+        if calls:
+            row["tool_calls"] = [{"id": call.id, "type": "function",
+                                  "function": {"name": call.name, "arguments": call.arguments}} for call in calls]
+        if calls or row["content"]:
+            yield row
+    elif parts := [*shown, *rest]:
+        yield {"role": turn.role, "content": _content(parts)}
+
+
+def _content(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
+    parts = list(parts)
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        return parts[0].text
+    rows: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, Text):
+            rows.append({"type": "text", "text": part.text})
+        elif isinstance(part, Image):
+            rows.append({"type": "image_url", "image_url": {"url": part.address}})
+        elif isinstance(part, Document):
+            if part.url:
+                raise untranslatable("document.source.url", "the model's provider takes files inline only")
+            data = f"data:{part.media_type};base64,{part.data}"
+            rows.append({"type": "file", "file": {"filename": part.name or "file.pdf", "file_data": data}})
+    return rows
+
+
+def _written_tool(tool: Tool) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": tool.name, "parameters": dict(tool.schema) or {"type": "object", "properties": {}}}
+    if tool.description:
+        row["description"] = tool.description
+    if tool.strict is not None:
+        row["strict"] = tool.strict
+    return row
+
+
+def read_answer(body: Mapping[str, Any]) -> Answer:
+    """A whole Chat Completions reply; its first choice."""
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    message = choice.get("message") or {}
+    parts: list[Text | Call | Thought] = []
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    if isinstance(thought, str) and thought:
+        parts.append(Thought(thought))
+    text = message.get("content") or message.get("refusal")
+    if isinstance(text, str) and text:
+        parts.append(Text(text))
+    parts += [_call(call, f"tool_calls.{number}") for number, call in enumerate(message.get("tool_calls") or ())]
+    stop = "refusal" if message.get("refusal") else stop_of(choice.get("finish_reason"))
+    if stop == "end" and any(isinstance(part, Call) for part in parts):
+        stop = "tool"  # some servers finish tool calls with `stop`
+    return Answer(str(body.get("id", "")), str(body.get("model", "")), tuple(parts), stop, count_of(body.get("usage")))
+
+
+def stop_of(reason: Any) -> Stop:
+    return _STOPS.get(str(reason), "end")
+
+
+def count_of(usage: Any) -> Count | None:
+    if not isinstance(usage, dict):
+        return None
+    details, out = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    cached = details.get("cached_tokens") or 0
+    return Count(max(0, (usage.get("prompt_tokens") or 0) - cached), usage.get("completion_tokens") or 0, cached,
+                 reasoning=out.get("reasoning_tokens") or 0)
+
+
+def write_answer(answer: Answer) -> dict[str, Any]:
+    """A whole Chat Completions reply."""
+    message: dict[str, Any] = {"role": "assistant", "content": plain(answer.parts) or None, "refusal": None}
+    if answer.stop == "refusal":
+        message["refusal"], message["content"] = message["content"], None
+    thoughts = "\n".join(part.text for part in answer.parts if isinstance(part, Thought))
+    if thoughts:
+        message["reasoning_content"] = thoughts
+    calls = [part for part in answer.parts if isinstance(part, Call)]
+    if calls:
+        message["tool_calls"] = [{"id": call.id, "type": "function",
+                                  "function": {"name": call.name, "arguments": call.arguments}} for call in calls]
+    body: dict[str, Any] = {
+        "id": answer.id, "object": "chat.completion", "created": int(time.time()), "model": answer.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": reason_of(answer.stop), "logprobs": None}],
+    }
+    return body | ({"usage": usage_of(answer.count)} if answer.count else {})
+
+
+def reason_of(stop: Stop) -> str:
+    return _REASONS[stop]
+
+
+def usage_of(count: Count) -> dict[str, Any]:
+    """Everything read counts as prompt, cached or not."""
+    prompt = count.input + count.cache_read + count.cache_write
+    return {"prompt_tokens": prompt, "completion_tokens": count.output, "total_tokens": prompt + count.output,
+            "prompt_tokens_details": {"cached_tokens": count.cache_read},
+            "completion_tokens_details": {"reasoning_tokens": count.reasoning}}

@@ -73,7 +73,7 @@ async def run(
             start_new_session=True,
         )
     except (FileNotFoundError, PermissionError) as error:
-        if cwd is not None and not os.path.isdir(cwd):
+        if error.filename == str(cwd):
             raise MissingTool(f"the folder {cwd} does not exist") from None
         raise MissingTool(
             f"cannot run '{argv[0]}': {error.strerror}", f"install {argv[0]}, or put it on PATH"

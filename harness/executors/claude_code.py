@@ -9,6 +9,7 @@ from harness.sandbox import Sandbox
 
 class ClaudeCode:
     name = "claude_code"
+    shared_prefix = False
 
     def __init__(self, sandbox: Sandbox, settings: Settings) -> None:
         self._sandbox, self._settings = sandbox, settings

@@ -7,7 +7,9 @@ from harness.protocols import Session, Worked
 from harness.sandbox import Sandbox
 
 
-class Command:
+class CommandExecutor:
+    shared_prefix = False
+
     def __init__(self, name: str, preset: ExecutorCommand, sandbox: Sandbox, settings: Settings) -> None:
         self.name, self._preset, self._sandbox, self._settings = name, preset, sandbox, settings
 

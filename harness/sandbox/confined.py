@@ -81,9 +81,8 @@ class Sandbox:
                     command, worktree, timeout, stdin=stdin, environment=environment, network=network,
                     readable=readable, scratch=own, merge=merge, output_limit=output_limit, on_line=on_line,
                 )  # fmt: skip
-        worktree = Path(os.path.realpath(worktree))
         program = [self._shell(), "-c", command] if isinstance(command, str) else list(command)
-        argv = self.wrap(program, worktree, scratch, network=network, readable=readable)
+        worktree, argv = self._wrapped(program, worktree, scratch, network, readable)
         marker = _keep(worktree / ".git") if self.mode == "landlock" else None
         try:
             done = await run(
@@ -131,6 +130,12 @@ class Sandbox:
         elif self.mode == "landlock":
             plan["landlock"] = self._landlock(worktree, scratch, shown, network)
         return [sys.executable, "-I", "-S", str(LAUNCHER), json.dumps(plan), *program]
+
+    def _wrapped(
+        self, program: Sequence[str], worktree: Path, scratch: Path, network: bool | None, readable: Sequence[Path]
+    ) -> tuple[Path, list[str]]:
+        real = worktree.resolve()
+        return real, self.wrap(program, real, scratch, network=network, readable=readable)
 
     def _bubblewrap(self, worktree: Path, scratch: Path, shown: Sequence[Path], network: bool) -> list[str]:
         argv = [self.bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]

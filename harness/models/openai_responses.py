@@ -90,8 +90,12 @@ def answer_of(response: Mapping[str, Any], request: ModelRequest, body: Mapping[
     usage, known = usage_of(response.get("usage"))
     if response.get("status") == "failed":
         error = response.get("error") or {}
-        kind = "transient" if error.get("code") in ("server_error", "rate_limit_exceeded") else "request"
-        raise Failure(kind, error.get("message") or "the response failed", spent=usage if known else None)
+        soon = error.get("code") in ("server_error", "rate_limit_exceeded")
+        raise Failure(
+            "transient" if soon else "request",
+            error.get("message") or "the response failed",
+            spent=usage if known else None,
+        )
     content: list[Block] = []
     refused = False
     for item in response.get("output") or ():
@@ -112,7 +116,7 @@ def answer_of(response: Mapping[str, Any], request: ModelRequest, body: Mapping[
     )
     return Answer(
         content=tuple(content),
-        stop_reason="refusal" if refused else stop,  # type: ignore[arg-type]  # values of the table above
+        stop_reason="refusal" if refused else stop,
         usage=usage if known else estimate(body, content),
         usage_known=known,
         model=response.get("model"),

@@ -1,4 +1,4 @@
-"""Models through Plano: an instance that runs somewhere (`plano_proxy`), or one of our own in Docker (`plano_embedded`).
+"""Models through Plano: an instance that runs somewhere (`plano_proxy`), or our own in Docker (`plano_embedded`).
 
 Plano takes `POST /v1/chat/completions` on its egress port with the model as `provider/model`, and holds the keys. With
 `routing > fallback: true` a call that Plano cannot serve goes to the provider directly; if that fails too, the error
@@ -35,14 +35,10 @@ def connect(settings: Settings, variables: Mapping[str, str] | None = None) -> P
         container = PlanoContainer(embedded, settings.root, variables)
         base_url = container.url
     direct = PooledModelClient(settings, variables=variables) if settings.routing.fallback else None
-    return PlanoModelClient(through(settings, base_url, variables), direct, container)
-
-
-def through(settings: Settings, base_url: str, variables: Mapping[str, str]) -> PooledModelClient:
-    """A pool whose every model is asked of Plano."""
+    timeout = settings.routing.proxy.timeout if container is None else settings.models.timeout_seconds
     url = base_url.rstrip("/").removesuffix("/v1") + "/v1"
-    timeout = max(settings.routing.proxy.timeout, 1.0)
-    return PooledModelClient(settings, variables=variables, gateway=Provider("plano", "openai", url, timeout=timeout))
+    plano = PooledModelClient(settings, variables=variables, gateway=Provider("plano", "openai", url, timeout=timeout))
+    return PlanoModelClient(plano, direct, container)
 
 
 class PlanoModelClient:
@@ -60,7 +56,7 @@ class PlanoModelClient:
         self._plano, self._direct, self._container, self._sleep = plano, direct, container, sleep
 
     async def complete(self, request: ModelRequest, meter: Meter) -> ModelReply:
-        """Plano's reply, or the provider's; raises ModelError with Plano's reason, and the provider's if it was asked."""
+        """Plano's reply, or the provider's; raises ModelError with Plano's reason, and the provider's too if asked."""
         try:
             return await self._ask_plano(request, meter)
         except (ModelError, MissingTool) as error:

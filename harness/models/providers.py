@@ -110,8 +110,10 @@ def find_provider(
 
 def no_key(provider: Provider, said: str = "") -> ModelAuthError:
     """The error for a key that is missing or refused, with the cure."""
-    variable = provider.key_name or f"{provider.name.upper()}_API_KEY"
     problem = f"{provider.name} refused the key: {said}" if said else f"there is no key for {provider.name}"
+    if provider.key_name is None:
+        return ModelAuthError(problem, f"check the keys that {provider.name} at {provider.base_url} was started with")
+    variable = provider.key_name
     return ModelAuthError(problem, f"export {variable}=…, or set providers > {provider.name} > api_key in harness.yaml")
 
 

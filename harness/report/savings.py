@@ -75,7 +75,7 @@ def counterfactual(calls: Sequence[ModelCall], settings: Settings) -> Savings:
         planning_usd=_cost(call for call in calls if call.phase == "plan"),
         review_usd=_cost(call for call in calls if call.phase == "review"),
         redone_usd=_cost(redone),
-        baselines=tuple(_against(tier, settings.pool(tier).models[0], work, actual) for tier in tiers),
+        baselines=tuple(_against(tier, settings, work, actual) for tier in tiers),
     )
 
 
@@ -84,8 +84,9 @@ def run_savings(run: Run, settings: Settings) -> Savings:
     return counterfactual(run.calls, settings)
 
 
-def _against(tier: str, model: str, work: Sequence[ModelCall], actual: Usage) -> Counterfactual:
-    prices = [cost_of(model, _unpriced(call.usage)) for call in work]
+def _against(tier: str, settings: Settings, work: Sequence[ModelCall], actual: Usage) -> Counterfactual:
+    model = settings.pool(tier).models[0]
+    prices = [cost_of(model, call.usage, own=settings.prices) for call in work]
     cost = None if any(price is None for price in prices) else sum((price for price in prices if price), Decimal(0))
     if cost is None or actual.unpriced_requests:
         return Counterfactual(tier=tier, model=model, cost_usd=cost)
@@ -115,10 +116,6 @@ def _by(calls: Sequence[ModelCall], field: str) -> dict[str, Decimal]:
     for call in calls:
         sums[getattr(call, field)] += call.usage.cost_usd
     return dict(sums)
-
-
-def _unpriced(usage: Usage) -> Usage:
-    return usage.model_copy(update={"cost_usd": Decimal(0), "unpriced_requests": 0})
 
 
 def _sum(usages: object) -> Usage:

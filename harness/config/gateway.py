@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from harness.config.plano import is_plano, plano_section
 from harness.config.reading import environment, expand, parse, read_mapping, validate
 from harness.config.settings import ProviderSettings, RoutePreference, Settings
 from harness.errors import ConfigError, did_you_mean
@@ -259,10 +260,13 @@ def gateway_settings(
     return build(expand(section, variables, str(file)), settings, str(file), variables, warnings)
 
 
+def is_foreign(data: Mapping[str, Any]) -> bool:
+    """Whether a file is a gateway's alone (Plano's, or `[router]`) and no harness.yaml."""
+    return is_plano(data) or "router" in data or "Router" in data
+
+
 def section_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any] | None, tuple[str, ...]]:
     """A configuration of any accepted form → (our `gateway:` section, `providers:`, warnings)."""
-    from harness.config.plano import is_plano, plano_section
-
     if is_plano(data):
         section, warnings = plano_section(data, where)
         return section, None, warnings

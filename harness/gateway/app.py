@@ -13,7 +13,9 @@ from typing import Any
 import anyio
 import orjson
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from harness.config.gateway import GatewaySettings, WireName
@@ -26,6 +28,8 @@ from harness.gateway.ledger import Ledger
 from harness.gateway.refusal import Refusal
 from harness.gateway.relay import Relay
 from harness.gateway.upstream import Upstream
+from harness.routing.affinity import Affinity
+from harness.routing.feeds import Feeds
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -36,13 +40,14 @@ log = logging.getLogger("harness.gateway")
 
 
 class Gateway:
-    """Everything the endpoints share. `price` gives a request's USD, or None when unknown."""
+    """Everything the endpoints share. `price` fills in a record's USD."""
 
     def __init__(
         self, settings: GatewaySettings, decider: Decider, upstream: Upstream, cooldown: Cooldown, ledger: Ledger,
-        price: Callable[[Record], None] | None = None,
+        price: Callable[[Record], None] | None = None, *, affinity: Affinity | None = None, feeds: Feeds | None = None,
     ) -> None:
         self.settings, self.decider, self.upstream, self.cooldown, self.ledger = settings, decider, upstream, cooldown, ledger
+        self.affinity, self.feeds = affinity, feeds
         self._price = price
         self._limits = settings.section.limits
         self._body_limit = int(self._limits.body_mb * 1048576)
@@ -116,12 +121,28 @@ class Gateway:
         body = orjson.dumps({"input_tokens": max(1, estimated_tokens(asked))})
         await respond(200, body, send, [(b"x-harness-estimate", b"true")])
 
+    def problems(self) -> list[str]:
+        """What does not work at present, though requests are served."""
+        found = [f"{model}: {why}" for model, (_, why) in self.cooldown.resting().items()]
+        if self.affinity is not None and self.affinity.problem:
+            found.append(f"sessions: {self.affinity.problem}")
+        if self.feeds is not None:
+            found += [f"{status.source}: {status.problem}" for status in self.feeds.status() if status.problem]
+        return found
+
+    async def aclose(self) -> None:
+        await self.upstream.aclose()
+        if self.affinity is not None:
+            await self.affinity.aclose()
+
     async def _asked(self, form: WireName, scope: Scope, receive: Receive) -> Asked:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         if self._tokens:
             self._authenticate(headers)
         if self._name in headers.get("via", ""):
             raise Refusal(508, "this request has been here before: a provider's base_url leads back to this gateway")
+        if self.ledger.in_flight > self._limits.concurrent:
+            raise Refusal(429, f"{self._limits.concurrent} requests are under way, this gateway's limit", retry_after=1)
         raw = await read_body(receive, headers, self._body_limit)
         body = parse_object(raw)
         model = body.get("model")
@@ -145,7 +166,7 @@ class Gateway:
 
     async def _unless_gone(self, receive: Receive, work: Awaitable[None]) -> None:
         """Do the work, and drop it, upstream call included, as soon as the client hangs up."""
-        gone = False
+        gone, refused = False, None
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
@@ -156,8 +177,13 @@ class Gateway:
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
-            await work
+            try:
+                await work
+            except Refusal as refusal:  # not through the group, which would wrap it
+                refused = refusal
             group.cancel_scope.cancel()
+        if refused is not None:
+            raise refused
         if gone:
             raise ClientGone
 
@@ -209,16 +235,67 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
     advice = [Route(f"/routing{path}", _Endpoint(gateway.decide, form), methods=["POST"]) for form, path in PATHS.items()]
     count = Route("/v1/messages/count_tokens", _Endpoint(gateway.count_tokens, "messages"), methods=["POST"])
 
-    async def websocket(request: Any) -> Response:
+    async def websocket(request: Request) -> Response:
         body = Refusal(426, "this endpoint speaks HTTP and server-sent events, no WebSocket", code="websocket_unsupported")
         return Response(orjson.dumps(body.body("responses")), 426, media_type="application/json")
 
+    async def models(request: Request) -> Response:
+        return JSONResponse(model_list(gateway))
+
+    async def model(request: Request) -> Response:
+        found = gateway.decider.target(request.path_params["name"])
+        if found is None:
+            refusal = Refusal(404, f"no model '{request.path_params['name'][:200]}' here", code="model_not_found")
+            return JSONResponse(refusal.body("chat") | {"type": "error"}, 404)
+        return JSONResponse(_model(found.name, found.provider))
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        problems = gateway.problems()
+        return JSONResponse({"status": "degraded" if problems else "ready", "problems": problems})
+
+    async def metrics(request: Request) -> Response:
+        return PlainTextResponse(gateway.ledger.metrics(), media_type="text/plain; version=0.0.4")
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            yield
-        finally:
-            await gateway.upstream.aclose()
+        async with anyio.create_task_group() as group:
+            if gateway.feeds is not None:
+                group.start_soon(gateway.feeds.run)
+            try:
+                yield
+            finally:
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await gateway.aclose()
 
-    upgrade = Route("/v1/responses", websocket, methods=["GET"])
-    return Starlette(routes=[*chat, count, *advice, upgrade, *more], lifespan=lifespan)
+    async def wrong(request: Request, error: Exception) -> Response:
+        """Wrong paths, wrong methods and bugs, in the wire format of the path."""
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        texts = {404: f"there is no {request.url.path[:200]} here", 405: f"{request.url.path[:200]} does not take {request.method}"}
+        form: WireName = "messages" if request.url.path.startswith(("/v1/messages", "/routing/v1/messages")) else "chat"
+        refusal = Refusal(status, texts.get(status, "the gateway made a mistake; its log says which"))
+        headers = error.headers if isinstance(error, HTTPException) else None
+        return JSONResponse(refusal.body(form), status, headers)
+
+    get = [Route("/v1/responses", websocket), Route("/v1/models", models), Route("/v1/models/{name:path}", model),
+           Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    return Starlette(routes=[*chat, count, *advice, *get, *more], lifespan=lifespan,
+                     exception_handlers={HTTPException: wrong, 500: wrong})
+
+
+def model_list(gateway: Gateway) -> dict[str, Any]:
+    """The models on offer, in a form that both vendors' clients read."""
+    settings = gateway.settings
+    names = [(name, target.provider) for name, target in settings.targets.items() if not target.internal]
+    names += [(alias, "alias") for alias in settings.section.aliases]
+    rows = [_model(name, owner) for name, owner in names]
+    ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
+    return {"object": "list", "data": rows, "has_more": False, **ends}
+
+
+def _model(name: str, owner: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": owner, "type": "model", "display_name": name,
+            "created_at": "1970-01-01T00:00:00Z"}

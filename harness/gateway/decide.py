@@ -87,7 +87,7 @@ class Decider:
         routes = self._section.routes or (self._advice if not self._section.scenarios.chains else ())
         choice, settled = await self._choose(asked, routes, advice=True)
         if choice.by in ("default", "none"):
-            choice = replace(choice, models=(NONE,), route=None)
+            choice = replace(choice, models=(NONE,), route=None, reason=choice.reason.partition("; ")[0])
         return self._decision(choice, settled, ())
 
     def _decision(self, choice: Choice, settled: tuple[Session, Settled | None] | None, found: tuple[Target, ...]) -> Decision:
@@ -153,33 +153,34 @@ class Decider:
 
     async def _fresh(self, asked: Asked, inline: tuple[Route, ...] | None, routes: Sequence[Route]) -> Choice:
         warnings: tuple[str, ...] = ()
+        why = "no route matched"
         if inline is None and (chains := self._section.scenarios.chains):
             scenario, reason = classify(self._facts(asked), tuple(chains), self._section.scenarios.long_context_threshold)
             if scenario != "default":
                 return Choice(chains[scenario], scenario, reason, scenario, by="scenario")
         wanted = routes if inline is None else inline
         if wanted and self._matcher is not None:
-            name, reason, warnings = await self._matcher.match(wanted, conversation.turns(asked))
+            name, why, warnings = await self._matcher.match(wanted, conversation.turns(asked))
             route = next((route for route in wanted if route.name == name), None)
             if route is not None:
                 models = route.models or self._tiers.get(route.tier or "", ())
                 models = await self._rank(models, route.prefer) if self._rank else tuple(models)
-                return Choice(models, route.name, reason, by="inline" if inline else "preference", warnings=warnings)
-        return replace(self._fallback(asked), warnings=warnings)
+                return Choice(models, route.name, why, by="inline" if inline else "preference", warnings=warnings)
+        return replace(self._fallback(asked, why), warnings=warnings)
 
-    def _fallback(self, asked: Asked) -> Choice:
+    def _fallback(self, asked: Asked, why: str) -> Choice:
         chains = self._section.scenarios.chains
         if "default" in chains:
             return Choice(chains["default"], "default", "no other scenario fits", "default", by="scenario")
         if asked.model and (target := self.target(asked.model)) is not None and not target.internal:
-            return Choice((target.name,), None, f"no route matched; {target.name} was asked for")
+            return Choice((target.name,), None, f"{why}; {target.name} was asked for")
         if self._settings.default is not None:
-            return Choice((self._settings.default,), None, "no route matched; the default model")
+            return Choice((self._settings.default,), None, f"{why}; the default model")
         if asked.model and self._settings.open_models and "/" not in asked.model:
             home = f"{HOME[asked.form]}/{asked.model}"
             if self.target(home) is not None:
-                return Choice((home,), None, f"no route matched; '{asked.model}' is taken for {HOME[asked.form]}'s")
-        return Choice((), None, "no route matched", by="none")
+                return Choice((home,), None, f"{why}; '{asked.model}' is taken for {HOME[asked.form]}'s")
+        return Choice((), None, why, by="none")
 
     def _facts(self, asked: Asked) -> ChatFacts:
         found = conversation.turns(asked)

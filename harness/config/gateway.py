@@ -147,7 +147,7 @@ class FilterSettings(Value):
 
     name: str
     pattern: str | None = None
-    """A regular expression; None takes the built-in of that name (`secrets`, `email`, `phone`, `credit_card`, `ssn`)."""
+    """A regular expression; None takes the built-in of that name: `secrets`, `email`, `phone`, `credit_card`, `ssn`."""
     on: Literal["request", "response", "both"] = "request"
     action: Literal["block", "redact"] = "block"
 
@@ -201,7 +201,9 @@ class GatewaySection(Value):
             if kinds.count(kind) > 1:
                 raise ValueError(f"metrics_sources: only one {kind} source is allowed")
         if self.session.budget is not None and "cost" not in kinds:
-            raise ValueError("session > budget needs a cost source in metrics_sources, e.g. {type: cost, provider: embedded}")
+            raise ValueError(
+                "session > budget needs a cost source in metrics_sources, e.g. {type: cost, provider: embedded}"
+            )
         return self
 
 
@@ -275,8 +277,12 @@ def section_of(data: dict[str, Any], where: str) -> tuple[dict[str, Any], dict[s
     if "gateway" in data or "tiers" in data or data.get("version") == 1 or not data:
         return dict(data.get("gateway") or {}), data.get("providers"), ()
     known = ("gateway", "router", "model_providers", "listeners")
-    raise ConfigError(where, (), f"is no gateway configuration: none of {', '.join(known)} is in it",
-                      "give harness.yaml, a Plano configuration or a TOML file with [router]")
+    raise ConfigError(
+        where,
+        (),
+        f"is no gateway configuration: none of {', '.join(known)} is in it",
+        "give harness.yaml, a Plano configuration or a TOML file with [router]",
+    )
 
 
 def router_section(data: dict[str, Any], where: str) -> dict[str, Any]:
@@ -293,7 +299,9 @@ def router_section(data: dict[str, Any], where: str) -> dict[str, Any]:
             scenarios[name] = value
         elif name not in SCENARIOS:
             known = (*SCENARIOS, "long_context_threshold", "override_requested_model")
-            raise ConfigError(where, (key, name), f"unknown scenario; known: {', '.join(known)}{did_you_mean(name, known)}")
+            raise ConfigError(
+                where, (key, name), f"unknown scenario; known: {', '.join(known)}{did_you_mean(name, known)}"
+            )
         else:
             parts = value.split("|") if isinstance(value, str) else value
             if not isinstance(parts, list):
@@ -302,7 +310,7 @@ def router_section(data: dict[str, Any], where: str) -> dict[str, Any]:
     section: dict[str, Any] = {"scenarios": scenarios}
     server = data.get("server") or {}
     section |= {name: server[name] for name in ("host", "port") if name in server}
-    rows = data.get("providers")
+    rows: Any = data.get("providers")
     if rows is not None:
         section["models"] = [_provider_row(row, where, number) for number, row in enumerate(_table_rows(rows, where))]
     return section
@@ -315,8 +323,12 @@ def _pair(text: Any, where: str, path: tuple[str, ...]) -> str:
             return f"{provider.strip()}/{model.strip()}"
         if not comma and "/" in provider:
             return provider
-    raise ConfigError(where, path, f"expected \"provider,model\", got {str(text)!r:.60}",
-                      'write e.g. "openrouter,anthropic/claude-3-opus"')
+    raise ConfigError(
+        where,
+        path,
+        f'expected "provider,model", got {str(text)!r:.60}',
+        'write e.g. "openrouter,anthropic/claude-3-opus"',
+    )
 
 
 def _table_rows(rows: Any, where: str) -> list[dict[str, Any]]:
@@ -335,8 +347,12 @@ def _provider_row(row: dict[str, Any], where: str, number: int) -> dict[str, Any
         raise ConfigError(where, ("providers", number), problem)
     base = row.get("base_url") or row.get("api_base_url")
     own = {} if row["name"] in known_providers() else {"interface": "openai"}
-    return {"model": f"{row['name']}/*", **({"base_url": base} if base else {}), **own,
-            **({"api_key": row["api_key"]} if row.get("api_key") else {})}
+    return {
+        "model": f"{row['name']}/*",
+        **({"base_url": base} if base else {}),
+        **own,
+        **({"api_key": row["api_key"]} if row.get("api_key") else {}),
+    }
 
 
 def build(
@@ -358,46 +374,78 @@ def build(
         targets[target.name] = target
     defaults = [row.name or row.model for row in rows if row.default]
     if len(defaults) > 1:
-        raise ConfigError(where, ("gateway", "models"), f"two defaults: {defaults[0]} and {defaults[1]}",
-                          "keep `default: true` on one of them")
-    built = GatewaySettings(section=section, targets=targets, default=defaults[0] if defaults else None,
-                            open_models=not section.models, source=where, warnings=warnings)
+        raise ConfigError(
+            where,
+            ("gateway", "models"),
+            f"two defaults: {defaults[0]} and {defaults[1]}",
+            "keep `default: true` on one of them",
+        )
+    built = GatewaySettings(
+        section=section,
+        targets=targets,
+        default=defaults[0] if defaults else None,
+        open_models=not section.models,
+        source=where,
+        warnings=warnings,
+    )
     _check_references(built, settings, where)
     return built
 
 
 def _target(
-    row: ModelRow, known: Mapping[str, Mapping[str, Any]], own: Mapping[str, ProviderSettings],
-    variables: Mapping[str, str], where: str, number: int,
+    row: ModelRow,
+    known: Mapping[str, Mapping[str, Any]],
+    own: Mapping[str, ProviderSettings],
+    variables: Mapping[str, str],
+    where: str,
+    number: int,
 ) -> Target:
     provider, _, model = row.model.partition("/")
     mine, table = own.get(provider), known.get(row.interface or provider)
     if table is None and mine is None:
         raise ConfigError(
-            where, ("gateway", "models", number), f"unknown provider '{provider}'{did_you_mean(provider, known)}",
+            where,
+            ("gateway", "models", number),
+            f"unknown provider '{provider}'{did_you_mean(provider, known)}",
             "give it `base_url` and `interface` (openai, anthropic, …), or an entry in `providers:`",
         )
     speaks: tuple[WireName, ...] = tuple(table["speaks"]) if table else ()
     if mine is not None:
         speaks = tuple(dict.fromkeys((*_FORMATS[mine.format], *speaks)))
-    base = row.base_url or (mine.base_url if mine else None) or (table["base_url"] if table and not row.interface else None)
+    base = (
+        row.base_url
+        or (mine.base_url if mine else None)
+        or (table["base_url"] if table and not row.interface else None)
+    )
     if base is None:
-        raise ConfigError(where, ("gateway", "models", number, "base_url"), "is missing",
-                          f"say where '{provider}' is, e.g. http://localhost:8000/v1")
+        raise ConfigError(
+            where,
+            ("gateway", "models", number, "base_url"),
+            "is missing",
+            f"say where '{provider}' is, e.g. http://localhost:8000/v1",
+        )
     key_name = (mine.api_key_env if mine else None) or (table or {}).get("key")
     found = variables.get(key_name) if key_name else None
     key = row.api_key or (mine.api_key if mine else None) or (SecretStr(found) if found else None)
-    return Target(name=row.name or row.model, provider=provider, model=model, internal=row.internal,
-                  urls={form: endpoint(base, form, where, number) for form in speaks}, headers=row.headers,
-                  api_key=None if row.passthrough_auth else key, passthrough_auth=row.passthrough_auth)
+    return Target(
+        name=row.name or row.model,
+        provider=provider,
+        model=model,
+        internal=row.internal,
+        urls={form: endpoint(base, form, where, number) for form in speaks},
+        headers=row.headers,
+        api_key=None if row.passthrough_auth else key,
+        passthrough_auth=row.passthrough_auth,
+    )
 
 
 def endpoint(base: str, form: WireName, where: str = "base_url", number: int = 0) -> str:
     """The URL of one wire format below a base URL; a base without a path gets `/v1`."""
     parts = urlsplit(base)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(where, ("gateway", "models", number, "base_url"), f"'{base}' is no URL",
-                          "start it with http:// or https://")
+        raise ConfigError(
+            where, ("gateway", "models", number, "base_url"), f"'{base}' is no URL", "start it with http:// or https://"
+        )
     path = parts.path.rstrip("/") or "/v1"
     leaf = {"messages": "messages", "chat": "chat/completions", "responses": "responses"}[form]
     return f"{parts.scheme}://{parts.netloc}{path}/{leaf}"
@@ -408,7 +456,9 @@ def _check_references(built: GatewaySettings, settings: Settings, where: str) ->
         seen = [alias]
         while (after := built.section.aliases.get(seen[-1])) is not None:
             if after in seen:
-                raise ConfigError(where, ("gateway", "aliases", alias), f"goes in a circle: {' → '.join([*seen, after])}")
+                raise ConfigError(
+                    where, ("gateway", "aliases", alias), f"goes in a circle: {' → '.join([*seen, after])}"
+                )
             seen.append(after)
         _check_model(built, seen[-1], where, ("gateway", "aliases", alias))
     for name, chain in built.section.scenarios.chains.items():

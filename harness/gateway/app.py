@@ -43,10 +43,24 @@ class Gateway:
     """Everything the endpoints share. `price` fills in a record's USD."""
 
     def __init__(
-        self, settings: GatewaySettings, decider: Decider, upstream: Upstream, cooldown: Cooldown, ledger: Ledger,
-        price: Callable[[Record], None] | None = None, *, affinity: Affinity | None = None, feeds: Feeds | None = None,
+        self,
+        settings: GatewaySettings,
+        decider: Decider,
+        upstream: Upstream,
+        cooldown: Cooldown,
+        ledger: Ledger,
+        price: Callable[[Record], None] | None = None,
+        *,
+        affinity: Affinity | None = None,
+        feeds: Feeds | None = None,
     ) -> None:
-        self.settings, self.decider, self.upstream, self.cooldown, self.ledger = settings, decider, upstream, cooldown, ledger
+        self.settings, self.decider, self.upstream, self.cooldown, self.ledger = (
+            settings,
+            decider,
+            upstream,
+            cooldown,
+            ledger,
+        )
         self.affinity, self.feeds = affinity, feeds
         self._price = price
         self._limits = settings.section.limits
@@ -98,8 +112,12 @@ class Gateway:
         except ClientGone:
             return
         answer: dict[str, Any] = {
-            "model": decision.models[0], "models": decision.models, "route": decision.route,
-            "trace_id": trace_id(asked.headers.get("traceparent")), "pinned": decision.pinned, "switched": decision.switched,
+            "model": decision.models[0],
+            "models": decision.models,
+            "route": decision.route,
+            "trace_id": trace_id(asked.headers.get("traceparent")),
+            "pinned": decision.pinned,
+            "switched": decision.switched,
             "reason": decision.reason,
         }
         if decision.session is not None:
@@ -149,20 +167,29 @@ class Gateway:
         if model is not None and not isinstance(model, str):
             raise Refusal(400, "model: expected a string", param="model")
         if form == "messages" and "thread" in body:
-            raise Refusal(400, "thread: this endpoint keeps no threads; send the whole conversation in messages",
-                          param="thread", details={"error_code": "thread_unsupported_request"})
+            raise Refusal(
+                400,
+                "thread: this endpoint keeps no threads; send the whole conversation in messages",
+                param="thread",
+                details={"error_code": "thread_unsupported_request"},
+            )
         return Asked(form, raw, body, headers, scope.get("query_string", b"").decode("latin-1"))
 
     def _authenticate(self, headers: dict[str, str]) -> None:
         """Compare in constant time with every token; what matched is ours and goes no further."""
-        for name, given in (("x-harness-token", headers.get("x-harness-token")), ("authorization", credential(headers)),
-                            ("x-api-key", headers.get("x-api-key"))):
+        for name, given in (
+            ("x-harness-token", headers.get("x-harness-token")),
+            ("authorization", credential(headers)),
+            ("x-api-key", headers.get("x-api-key")),
+        ):
             matches = [hmac.compare_digest((given or "").encode(), token) for token in self._tokens]
             if any(matches):
                 for used in (name,) if name == "x-harness-token" else ("authorization", "x-api-key"):
                     headers.pop(used, None)
                 return
-        raise Refusal(401, "this gateway wants one of its tokens as a bearer token or x-api-key", code="invalid_api_key")
+        raise Refusal(
+            401, "this gateway wants one of its tokens as a bearer token or x-api-key", code="invalid_api_key"
+        )
 
     async def _unless_gone(self, receive: Receive, work: Awaitable[None]) -> None:
         """Do the work, and drop it, upstream call included, as soon as the client hangs up."""
@@ -201,15 +228,25 @@ class _Endpoint:
 def trace_id(traceparent: str | None) -> str:
     """The caller's W3C trace id, or a new one."""
     parts = (traceparent or "").split("-")
-    if len(parts) >= 4 and len(parts[1]) == 32 and parts[1].strip("0") and all(c in "0123456789abcdef" for c in parts[1]):
+    if (
+        len(parts) >= 4
+        and len(parts[1]) == 32
+        and parts[1].strip("0")
+        and all(c in "0123456789abcdef" for c in parts[1])
+    ):
         return parts[1]
     return secrets.token_hex(16)
 
 
 async def respond(status: int, body: bytes, send: Send, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
     """A whole JSON answer."""
-    await send({"type": "http.response.start", "status": status,
-                "headers": [JSON, (b"content-length", str(len(body)).encode()), *headers]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [JSON, (b"content-length", str(len(body)).encode()), *headers],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -232,11 +269,15 @@ def _log(decision: Decision) -> None:
 def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
     """The ASGI application; `more` are routes of other rooms, such as the runs page."""
     chat = [Route(path, _Endpoint(gateway.chat, form), methods=["POST"]) for form, path in PATHS.items()]
-    advice = [Route(f"/routing{path}", _Endpoint(gateway.decide, form), methods=["POST"]) for form, path in PATHS.items()]
+    advice = [
+        Route(f"/routing{path}", _Endpoint(gateway.decide, form), methods=["POST"]) for form, path in PATHS.items()
+    ]
     count = Route("/v1/messages/count_tokens", _Endpoint(gateway.count_tokens, "messages"), methods=["POST"])
 
     async def websocket(request: Request) -> Response:
-        body = Refusal(426, "this endpoint speaks HTTP and server-sent events, no WebSocket", code="websocket_unsupported")
+        body = Refusal(
+            426, "this endpoint speaks HTTP and server-sent events, no WebSocket", code="websocket_unsupported"
+        )
         return Response(orjson.dumps(body.body("responses")), 426, media_type="application/json")
 
     async def models(request: Request) -> Response:
@@ -274,16 +315,28 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
     async def wrong(request: Request, error: Exception) -> Response:
         """Wrong paths, wrong methods and bugs, in the wire format of the path."""
         status = error.status_code if isinstance(error, HTTPException) else 500
-        texts = {404: f"there is no {request.url.path[:200]} here", 405: f"{request.url.path[:200]} does not take {request.method}"}
+        texts = {
+            404: f"there is no {request.url.path[:200]} here",
+            405: f"{request.url.path[:200]} does not take {request.method}",
+        }
         form: WireName = "messages" if request.url.path.startswith(("/v1/messages", "/routing/v1/messages")) else "chat"
         refusal = Refusal(status, texts.get(status, "the gateway made a mistake; its log says which"))
         headers = error.headers if isinstance(error, HTTPException) else None
         return JSONResponse(refusal.body(form), status, headers)
 
-    get = [Route("/v1/responses", websocket), Route("/v1/models", models), Route("/v1/models/{name:path}", model),
-           Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    return Starlette(routes=[*chat, count, *advice, *get, *more], lifespan=lifespan,
-                     exception_handlers={HTTPException: wrong, 500: wrong})
+    get = [
+        Route("/v1/responses", websocket),
+        Route("/v1/models", models),
+        Route("/v1/models/{name:path}", model),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+    ]
+    return Starlette(
+        routes=[*chat, count, *advice, *get, *more],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: wrong, 500: wrong},
+    )
 
 
 def model_list(gateway: Gateway) -> dict[str, Any]:
@@ -297,5 +350,12 @@ def model_list(gateway: Gateway) -> dict[str, Any]:
 
 
 def _model(name: str, owner: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": owner, "type": "model", "display_name": name,
-            "created_at": "1970-01-01T00:00:00Z"}
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": owner,
+        "type": "model",
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+    }

@@ -50,8 +50,9 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
 
 def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
     if encoding not in ("gzip", "deflate"):
-        raise Refusal(415, f"content-encoding '{encoding}' is not supported; send gzip, deflate or none",
-                      param="content-encoding")
+        raise Refusal(
+            415, f"content-encoding '{encoding}' is not supported; send gzip, deflate or none", param="content-encoding"
+        )
     machine = zlib.decompressobj(31 if encoding == "gzip" else 15)
     try:
         plain = machine.decompress(body, limit + 1)
@@ -65,7 +66,9 @@ def _inflate(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"the request is larger than {limit / 1048576:g} MB, this gateway's limit", code="request_too_large")
+    return Refusal(
+        413, f"the request is larger than {limit / 1048576:g} MB, this gateway's limit", code="request_too_large"
+    )
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -70,8 +70,13 @@ def _router_model(section: GatewaySection) -> RouterModel | None:
     key = wanted.api_key
     headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     client = httpx2.AsyncClient(timeout=wanted.timeout_seconds)
-    return RouterModel(wanted.model, http_post(client, wanted.base_url, headers), form=wanted.prompt,
-                       timeout=wanted.timeout_seconds, context_tokens=wanted.context_tokens)
+    return RouterModel(
+        wanted.model,
+        http_post(client, wanted.base_url, headers),
+        form=wanted.prompt,
+        timeout=wanted.timeout_seconds,
+        context_tokens=wanted.context_tokens,
+    )
 
 
 def _affinity(section: GatewaySection, feeds: Feeds) -> Affinity:

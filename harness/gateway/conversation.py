@@ -66,8 +66,11 @@ def _text(content: Any) -> str:
         return content
     if not isinstance(content, list):
         return ""
-    return "\n".join(part["text"] for part in content
-                     if isinstance(part, dict) and part.get("type") in _TEXTS and isinstance(part.get("text"), str))
+    return "\n".join(
+        part["text"]
+        for part in content
+        if isinstance(part, dict) and part.get("type") in _TEXTS and isinstance(part.get("text"), str)
+    )
 
 
 def _has_type(content: Any, *kinds: str) -> bool:
@@ -99,8 +102,15 @@ def tool_names(body: Mapping[str, Any]) -> tuple[str, ...]:
     for tool in offered if isinstance(offered, list) else ():
         if isinstance(tool, dict):
             inner = tool.get("function")
-            found += [value for value in (tool.get("type"), tool.get("name"),
-                                          inner.get("name") if isinstance(inner, dict) else None) if isinstance(value, str)]
+            found += [
+                value
+                for value in (
+                    tool.get("type"),
+                    tool.get("name"),
+                    inner.get("name") if isinstance(inner, dict) else None,
+                )
+                if isinstance(value, str)
+            ]
     return tuple(found)
 
 

@@ -27,7 +27,9 @@ NONE = "none"
 
 
 class Matcher(Protocol):
-    async def match(self, routes: Sequence[Route], turns: Sequence[conversation.Turn]) -> tuple[str | None, str, tuple[str, ...]]:
+    async def match(
+        self, routes: Sequence[Route], turns: Sequence[conversation.Turn]
+    ) -> tuple[str | None, str, tuple[str, ...]]:
         """The route that fits the conversation or None, why, and warnings."""
 
 
@@ -51,8 +53,14 @@ class Decider:
     """`tiers` maps a route's tier to its models."""
 
     def __init__(
-        self, settings: GatewaySettings, tiers: Mapping[str, tuple[str, ...]], matcher: Matcher | None,
-        affinity: Affinity | None, rank: Rank | None, cooldown: Cooldown, advice: Sequence[Route] = (),
+        self,
+        settings: GatewaySettings,
+        tiers: Mapping[str, tuple[str, ...]],
+        matcher: Matcher | None,
+        affinity: Affinity | None,
+        rank: Rank | None,
+        cooldown: Cooldown,
+        advice: Sequence[Route] = (),
     ) -> None:
         self._settings, self._section, self._tiers = settings, settings.section, tiers
         self._matcher, self._affinity, self._rank, self._cooldown = matcher, affinity, rank, cooldown
@@ -78,8 +86,12 @@ class Decider:
         order = self._cooldown.order(dict.fromkeys(choice.models))
         found = {target.name: target for name in order if (target := self.target(name)) is not None}
         if not found:
-            raise Refusal(400, f"none of the decided models is configured: {', '.join(choice.models)}", param="model",
-                          code="model_not_found")
+            raise Refusal(
+                400,
+                f"none of the decided models is configured: {', '.join(choice.models)}",
+                param="model",
+                code="model_not_found",
+            )
         return self._decision(choice, settled, tuple(found.values()))
 
     async def advise(self, asked: Asked) -> Decision:
@@ -90,11 +102,21 @@ class Decider:
             choice = replace(choice, models=(NONE,), route=None, reason=choice.reason.partition("; ")[0])
         return self._decision(choice, settled, ())
 
-    def _decision(self, choice: Choice, settled: tuple[Session, Settled | None] | None, found: tuple[Target, ...]) -> Decision:
+    def _decision(
+        self, choice: Choice, settled: tuple[Session, Settled | None] | None, found: tuple[Target, ...]
+    ) -> Decision:
         session, kept = settled or (None, None)
-        return Decision(found, choice.route, choice.reason, choice.models, choice.scenario,
-                        session.id if session else None, bool(kept and kept.pinned), bool(kept and kept.switched),
-                        choice.warnings)
+        return Decision(
+            found,
+            choice.route,
+            choice.reason,
+            choice.models,
+            choice.scenario,
+            session.id if session else None,
+            bool(kept and kept.pinned),
+            bool(kept and kept.switched),
+            choice.warnings,
+        )
 
     async def _choose(
         self, asked: Asked, routes: Sequence[Route], advice: bool = False
@@ -106,12 +128,20 @@ class Decider:
         if session is None or self._affinity is None:
             return await self._fresh(asked, inline, routes), None
         held = await self._affinity.held(session)
-        if held is None and self._section.session.user_turns_only and not conversation.is_user_turn(conversation.turns(asked)):
+        if (
+            held is None
+            and self._section.session.user_turns_only
+            and not conversation.is_user_turn(conversation.turns(asked))
+        ):
             held = await self._affinity.replayed(session, asked.model, _prefix(asked))
         if held is not None and (advice or all(self.target(model) for model in held.models)):
             return Choice(held.models, held.route, f"session {_short(session.id)} is pinned", by="pin"), (session, held)
         choice = await self._fresh(asked, inline, routes)
-        if choice.by == "none" or not (session.explicit or choice.by == "preference") or (advice and choice.by == "default"):
+        if (
+            choice.by == "none"
+            or not (session.explicit or choice.by == "preference")
+            or (advice and choice.by == "default")
+        ):
             return choice, (session, None)
         return await self._settle(asked, session, choice)
 
@@ -127,9 +157,13 @@ class Decider:
         assert self._affinity is not None
         budget = self._affinity.budget
         priced = budget is not None
-        proposal = Proposal(models=choice.models, route=choice.route, requested_model=asked.model,
-                            prefix_hash=_prefix(asked) if priced or self._section.session.user_turns_only else None,
-                            context_tokens=conversation.estimated_tokens(asked) if priced else 0)
+        proposal = Proposal(
+            models=choice.models,
+            route=choice.route,
+            requested_model=asked.model,
+            prefix_hash=_prefix(asked) if priced or self._section.session.user_turns_only else None,
+            context_tokens=conversation.estimated_tokens(asked) if priced else 0,
+        )
         header = asked.headers.get("x-plano-max-switch-spend-pct")
         settled = await self._affinity.settle(session, proposal, budget.overridden(header) if budget else None)
         if settled.reason == "over_cap":
@@ -143,7 +177,8 @@ class Decider:
             return None
         if model in self._section.aliases:
             target = self.target(model)
-            return target and Choice((target.name,), None, f"'{model}' is an alias of {target.name}", by="name")
+            if target is not None:
+                return Choice((target.name,), None, f"'{model}' is an alias of {target.name}", by="name")
         exact = "/" in model or model in self._settings.targets
         if exact and not self._section.scenarios.override_requested_model:
             target = self.target(model)
@@ -155,7 +190,9 @@ class Decider:
         warnings: tuple[str, ...] = ()
         why = "no route matched"
         if inline is None and (chains := self._section.scenarios.chains):
-            scenario, reason = classify(self._facts(asked), tuple(chains), self._section.scenarios.long_context_threshold)
+            scenario, reason = classify(
+                self._facts(asked), tuple(chains), self._section.scenarios.long_context_threshold
+            )
             if scenario != "default":
                 return Choice(chains[scenario], scenario, reason, scenario, by="scenario")
         wanted = routes if inline is None else inline
@@ -187,19 +224,26 @@ class Decider:
         threshold = self._section.scenarios.long_context_threshold
         long = "long_context" in self._section.scenarios.chains and len(asked.raw) >= threshold
         return ChatFacts(
-            text=conversation.last_user_text(found), image=conversation.has_image(asked),
+            text=conversation.last_user_text(found),
+            image=conversation.has_image(asked),
             web_search=any(map(is_web_search, conversation.tool_names(asked.body))),
             tokens=conversation.estimated_tokens(asked) if long else len(asked.raw) // 4,
-            thinking=conversation.wants_thinking(asked.body), model=asked.model or None,
+            thinking=conversation.wants_thinking(asked.body),
+            model=asked.model or None,
         )
 
     def _unknown(self, asked: Asked) -> Refusal:
         if not asked.model:
-            return Refusal(400, "model: is required: no default model is configured", param="model", code="model_not_found")
+            return Refusal(
+                400, "model: is required: no default model is configured", param="model", code="model_not_found"
+            )
         known = [name for name, target in self._settings.targets.items() if not target.internal]
-        return Refusal(404 if asked.form == "messages" else 400,
-                       f"model '{asked.model[:200]}' is not configured here; known: {', '.join(known[:20])}",
-                       param="model", code="model_not_found")
+        return Refusal(
+            404 if asked.form == "messages" else 400,
+            f"model '{asked.model[:200]}' is not configured here; known: {', '.join(known[:20])}",
+            param="model",
+            code="model_not_found",
+        )
 
 
 def inline_routes(body: Mapping[str, Any]) -> tuple[Route, ...] | None:
@@ -244,8 +288,11 @@ def _route(row: dict[str, Any], where: str) -> Route:
     policy = row.get("selection_policy")
     prefer = (policy.get("prefer") if isinstance(policy, dict) else None) or "none"
     if prefer not in ("cheapest", "fastest", "none"):
-        raise Refusal(400, f"{where}.selection_policy.prefer: expected cheapest, fastest or none, got '{prefer}'",
-                      param=f"{where}.selection_policy.prefer")
+        raise Refusal(
+            400,
+            f"{where}.selection_policy.prefer: expected cheapest, fastest or none, got '{prefer}'",
+            param=f"{where}.selection_policy.prefer",
+        )
     examples = row.get("examples")
     spoken = tuple(map(str, examples)) if isinstance(examples, list) else ()
     return Route(name=str(name), description=str(description), models=tuple(models), prefer=prefer, examples=spoken)
@@ -255,7 +302,9 @@ def _prefix(asked: Asked) -> int:
     """What a provider caches first, in any wire format: system prompt and tools."""
     system = asked.body.get("system") or asked.body.get("instructions")
     messages = [{"role": "system", "content": system}] if system else []
-    messages += [item for item in conversation.items(asked.form, asked.body) if item.get("role") in ("system", "developer")]
+    messages += [
+        item for item in conversation.items(asked.form, asked.body) if item.get("role") in ("system", "developer")
+    ]
     return prefix_hash(messages, conversation.tool_names(asked.body))
 
 

@@ -73,9 +73,23 @@ class Record:
     error: str | None = None
 
 
-HOP_BY_HOP = frozenset(("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-                        "transfer-encoding", "upgrade", "host", "content-length", "expect", "accept-encoding",
-                        "content-encoding"))
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "host",
+        "content-length",
+        "expect",
+        "accept-encoding",
+        "content-encoding",
+    )
+)
 CREDENTIALS = frozenset(("authorization", "x-api-key", "api-key", "cookie", "x-goog-api-key"))
 OURS = frozenset(("x-model-affinity", "x-harness-token", "x-plano-max-switch-spend-pct"))
 

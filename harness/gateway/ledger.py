@@ -70,29 +70,42 @@ class Ledger:
 
     def metrics(self) -> str:
         """Prometheus' text exposition format."""
-        lines = ["# HELP harness_requests_in_flight Requests under way.", "# TYPE harness_requests_in_flight gauge",
-                 f"harness_requests_in_flight {self.in_flight}"]
+        lines = [
+            "# HELP harness_requests_in_flight Requests under way.",
+            "# TYPE harness_requests_in_flight gauge",
+            f"harness_requests_in_flight {self.in_flight}",
+        ]
         for name, kind, text in (
-            ("requests", "counter", "Requests answered."), ("errors", "counter", "Requests that ended in an error."),
+            ("requests", "counter", "Requests answered."),
+            ("errors", "counter", "Requests that ended in an error."),
             ("fallbacks", "counter", "Requests that a later model of the chain answered."),
             ("input_tokens", "counter", "Input tokens, cached ones not counted."),
             ("cache_read_tokens", "counter", "Input tokens read from a provider's cache."),
             ("cache_write_tokens", "counter", "Input tokens written to a provider's cache."),
-            ("output_tokens", "counter", "Output tokens."), ("usd", "counter", "US dollars at list price, where known."),
+            ("output_tokens", "counter", "Output tokens."),
+            ("usd", "counter", "US dollars at list price, where known."),
             ("unpriced", "counter", "Requests whose price is unknown."),
         ):
             lines += [f"# HELP harness_{name}_total {text}", f"# TYPE harness_{name}_total {kind}"]
-            lines += [f'harness_{name}_total{{model="{_label(model)}"}} {getattr(totals, name)}'
-                      for model, totals in self.by_model.items()]
-        lines += ["# HELP harness_request_seconds Time from request to the end of the answer.",
-                  "# TYPE harness_request_seconds histogram"]
+            lines += [
+                f'harness_{name}_total{{model="{_label(model)}"}} {getattr(totals, name)}'
+                for model, totals in self.by_model.items()
+            ]
+        lines += [
+            "# HELP harness_request_seconds Time from request to the end of the answer.",
+            "# TYPE harness_request_seconds histogram",
+        ]
         for model, totals in self.by_model.items():
             label = f'model="{_label(model)}"'
-            lines += [f'harness_request_seconds_bucket{{{label},le="{bound}"}} {count}'
-                      for bound, count in zip(_BUCKETS, totals.buckets, strict=True)]
-            lines += [f'harness_request_seconds_bucket{{{label},le="+Inf"}} {totals.requests}',
-                      f"harness_request_seconds_sum{{{label}}} {totals.seconds:.6f}",
-                      f"harness_request_seconds_count{{{label}}} {totals.requests}"]
+            lines += [
+                f'harness_request_seconds_bucket{{{label},le="{bound}"}} {count}'
+                for bound, count in zip(_BUCKETS, totals.buckets, strict=True)
+            ]
+            lines += [
+                f'harness_request_seconds_bucket{{{label},le="+Inf"}} {totals.requests}',
+                f"harness_request_seconds_sum{{{label}}} {totals.seconds:.6f}",
+                f"harness_request_seconds_count{{{label}}} {totals.requests}",
+            ]
         lines += ["# HELP harness_routes_total Decisions by route.", "# TYPE harness_routes_total counter"]
         lines += [f'harness_routes_total{{route="{_label(route)}"}} {count}' for route, count in self.decisions.items()]
         return "\n".join(lines) + "\n"

@@ -9,11 +9,25 @@ import orjson
 from harness.config.gateway import WireName
 from harness.errors import HarnessError
 
-_ANTHROPIC = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-              413: "request_too_large", 429: "rate_limit_error", 503: "overloaded_error", 504: "timeout_error",
-              529: "overloaded_error"}
-_OPENAI = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
-           404: "invalid_request_error", 413: "invalid_request_error", 429: "rate_limit_error"}
+_ANTHROPIC = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_OPENAI = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+}
 
 
 class Refusal(HarnessError):
@@ -37,7 +51,9 @@ class Refusal(HarnessError):
     def body(self, form: WireName) -> dict[str, Any]:
         """The error object as that wire format's clients expect it."""
         if form == "messages":
-            kind = self.kind or _ANTHROPIC.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
+            kind = self.kind or _ANTHROPIC.get(
+                self.status, "invalid_request_error" if self.status < 500 else "api_error"
+            )
             error: dict[str, Any] = {"type": kind, "message": self.message}
             if self.details:
                 error["details"] = self.details
@@ -52,6 +68,11 @@ class Refusal(HarnessError):
             return b"event: error\ndata: " + orjson.dumps(self.body(form)) + b"\n\n"
         if form == "chat":
             return b"data: " + orjson.dumps(self.body(form)) + b"\n\n"
-        event = {"type": "error", "code": self.code or "upstream_error", "message": self.message, "param": self.param,
-                 "sequence_number": 0}
+        event = {
+            "type": "error",
+            "code": self.code or "upstream_error",
+            "message": self.message,
+            "param": self.param,
+            "sequence_number": 0,
+        }
         return b"event: error\ndata: " + orjson.dumps(event) + b"\n\n"

@@ -139,8 +139,14 @@ class Relay:
         raise Refusal(502, "no model could be reached: " + "; ".join(trouble), code="upstream_unavailable")
 
     async def _whole(
-        self, asked: Asked, reply: Reply, first: AsyncIterator[bytes], sent: Sendable,
-        headers: list[tuple[bytes, bytes]], record: Record, send: Send,
+        self,
+        asked: Asked,
+        reply: Reply,
+        first: AsyncIterator[bytes],
+        sent: Sendable,
+        headers: list[tuple[bytes, bytes]],
+        record: Record,
+        send: Send,
     ) -> None:
         try:
             body = b"".join([chunk async for chunk in first])
@@ -154,8 +160,13 @@ class Relay:
             body = sent.translation.reply(body) if reply.status < 400 else sent.translation.error(body, reply.status)
             headers = [(name, value) for name, value in headers if name != b"content-type"]
             headers.append((b"content-type", b"application/json"))
-        await send({"type": "http.response.start", "status": reply.status,
-                    "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": reply.status,
+                "headers": [*headers, (b"content-length", str(len(body)).encode())],
+            }
+        )
         await send({"type": "http.response.body", "body": body})
 
 
@@ -180,8 +191,13 @@ async def _begun(reply: Reply) -> AsyncIterator[bytes]:
 
 
 async def _stream(
-    asked: Asked, reply: Reply, first: AsyncIterator[bytes], sent: Sendable, headers: list[tuple[bytes, bytes]],
-    record: Record, send: Send,
+    asked: Asked,
+    reply: Reply,
+    first: AsyncIterator[bytes],
+    sent: Sendable,
+    headers: list[tuple[bytes, bytes]],
+    record: Record,
+    send: Send,
 ) -> None:
     """Events go out as they arrive, whole: half an event is no use to a client, and would spoil the error event."""
     tap = StreamTap(asked.form)
@@ -243,8 +259,9 @@ def _whole_usage(sent: Sendable, asked: Asked, body: bytes) -> Usage | None:
 
 
 def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tuple[bytes, bytes]]:
-    headers = [(name.lower(), value) for name, value in reply.raw_headers
-               if name.decode("latin-1").lower() not in HOP_BY_HOP]
+    headers = [
+        (name.lower(), value) for name, value in reply.raw_headers if name.decode("latin-1").lower() not in HOP_BY_HOP
+    ]
     dropped = sent.translation.dropped if sent.translation else ()
     said = [(b"x-harness-dropped", _header(", ".join(dropped)))] if dropped else []
     return [*headers, *decision_headers(sent.target.name, decision), *said]
@@ -252,8 +269,11 @@ def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tu
 
 def decision_headers(model: str, decision: Decision) -> list[tuple[bytes, bytes]]:
     """`x-harness-model`, `-route`, `-reason`: which model, and why."""
-    return [(b"x-harness-model", _header(model)), (b"x-harness-route", _header(decision.route or "none")),
-            (b"x-harness-reason", _header(decision.reason))]
+    return [
+        (b"x-harness-model", _header(model)),
+        (b"x-harness-route", _header(decision.route or "none")),
+        (b"x-harness-reason", _header(decision.reason)),
+    ]
 
 
 def _header(text: str) -> bytes:

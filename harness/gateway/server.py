@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from harness.config.gateway import GatewaySettings
 from harness.errors import ConfigError, HarnessError
 
+
 def bounded_protocol(limit: int) -> type[asyncio.Protocol]:
     """uvicorn's protocol, hanging up on a head of more than `limit` bytes: the parser itself has no bound."""
 
@@ -26,8 +27,10 @@ def bounded_protocol(limit: int) -> type[asyncio.Protocol]:
                 self._head += len(data)
                 if self._head > limit and b"\r\n\r\n" not in data[: limit + 1]:
                     body = b'{"error":{"message":"the headers are too large","type":"invalid_request_error"}}'
-                    self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
-                                         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+                    self.transport.write(
+                        b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
+                        b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+                    )
                     self.transport.close()
                     return
             super().data_received(data)
@@ -51,8 +54,12 @@ def check_exposure(settings: GatewaySettings) -> None:
     """Raise ConfigError for a port that others can reach and nobody guards."""
     host = settings.section.host
     if not settings.section.tokens and not is_loopback(host):
-        raise ConfigError(settings.source, ("gateway", "host"), f"'{host}' is reachable from other machines, and no token is set",
-                          "set gateway > tokens: [$HARNESS_GATEWAY_TOKEN], or keep host 127.0.0.1")
+        raise ConfigError(
+            settings.source,
+            ("gateway", "host"),
+            f"'{host}' is reachable from other machines, and no token is set",
+            "set gateway > tokens: [$HARNESS_GATEWAY_TOKEN], or keep host 127.0.0.1",
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -73,8 +80,9 @@ def listen(host: str, port: int) -> socket.socket:
         found.listen(2048)
     except OSError as error:
         found.close()
-        raise HarnessError(f"cannot listen on {host}:{port}: {error.strerror or error}",
-                           "choose another port: harness serve --port N") from None
+        raise HarnessError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}", "choose another port: harness serve --port N"
+        ) from None
     return found
 
 
@@ -82,8 +90,15 @@ def server(app: Any, settings: GatewaySettings) -> uvicorn.Server:
     """A server for `serve(sockets=[…])`. Client addresses are not logged, proxies' headers not believed."""
     fast = importlib.util.find_spec("uvloop") is not None
     config = uvicorn.Config(
-        app, http=bounded_protocol(settings.section.limits.header_kb * 1024), ws="none", loop="uvloop" if fast else "asyncio",
-        log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=10,
+        app,
+        http=bounded_protocol(settings.section.limits.header_kb * 1024),
+        ws="none",
+        loop="uvloop" if fast else "asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=10,
         lifespan="on",
     )
     return uvicorn.Server(config)

@@ -86,12 +86,18 @@ class Upstream:
 
     def _open(self) -> aiohttp.ClientSession:
         limits = self._limits
-        timeout = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=limits.connect_seconds,
-                                        sock_read=limits.idle_seconds)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=None, sock_connect=limits.connect_seconds, sock_read=limits.idle_seconds
+        )
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=75)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_SET_BY_CALLER, read_bufsize=2**18, max_line_size=65536,
+            connector=connector,
+            timeout=timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_SET_BY_CALLER,
+            read_bufsize=2**18,
+            max_line_size=65536,
             max_field_size=65536,
         )
         return self._session

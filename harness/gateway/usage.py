@@ -19,15 +19,27 @@ def usage_from(form: WireName, counts: Any) -> Usage | None:
         created = _count(counts, "cache_creation_input_tokens")
         parts = counts.get("cache_creation")
         hour = _count(parts, "ephemeral_1h_input_tokens") if isinstance(parts, Mapping) else 0
-        return Usage(requests=1, input_tokens=_count(counts, "input_tokens"), output_tokens=_count(counts, "output_tokens"),
-                     cache_read_tokens=_count(counts, "cache_read_input_tokens"),
-                     cache_write_5m_tokens=max(0, created - hour), cache_write_1h_tokens=hour)
-    name, out, details = (("prompt_tokens", "completion_tokens", "prompt_tokens_details") if form == "chat"
-                          else ("input_tokens", "output_tokens", "input_tokens_details"))
+        return Usage(
+            requests=1,
+            input_tokens=_count(counts, "input_tokens"),
+            output_tokens=_count(counts, "output_tokens"),
+            cache_read_tokens=_count(counts, "cache_read_input_tokens"),
+            cache_write_5m_tokens=max(0, created - hour),
+            cache_write_1h_tokens=hour,
+        )
+    name, out, details = (
+        ("prompt_tokens", "completion_tokens", "prompt_tokens_details")
+        if form == "chat"
+        else ("input_tokens", "output_tokens", "input_tokens_details")
+    )
     parts = counts.get(details)
     cached = _count(parts, "cached_tokens") if isinstance(parts, Mapping) else 0
-    return Usage(requests=1, input_tokens=max(0, _count(counts, name) - cached), cache_read_tokens=cached,
-                 output_tokens=_count(counts, out))
+    return Usage(
+        requests=1,
+        input_tokens=max(0, _count(counts, name) - cached),
+        cache_read_tokens=cached,
+        output_tokens=_count(counts, out),
+    )
 
 
 def _count(counts: Mapping[str, Any], name: str) -> int:

@@ -20,11 +20,20 @@ from harness.gateway.translate.stream_in import read_stream
 from harness.gateway.translate.stream_out import WRITERS
 
 _READ: dict[WireName, Callable[[Mapping[str, Any]], Prompt]] = {
-    "messages": messages.read_request, "chat": chat.read_request, "responses": responses.read_request}
+    "messages": messages.read_request,
+    "chat": chat.read_request,
+    "responses": responses.read_request,
+}
 _WRITE: dict[WireName, Callable[[Prompt], dict[str, Any]]] = {
-    "messages": messages.write_request, "chat": chat.write_request, "responses": responses.write_request}
+    "messages": messages.write_request,
+    "chat": chat.write_request,
+    "responses": responses.write_request,
+}
 _READ_ANSWER: dict[WireName, Callable[[Mapping[str, Any]], Answer]] = {
-    "messages": messages.read_answer, "chat": chat.read_answer, "responses": responses.read_answer}
+    "messages": messages.read_answer,
+    "chat": chat.read_answer,
+    "responses": responses.read_answer,
+}
 
 
 class Translation:

@@ -9,26 +9,73 @@ from typing import Any
 
 from harness.gateway.refusal import Refusal
 from harness.gateway.translate.neutral import (
-    Answer, Call, Count, Document, Fields, Image, Part, Prompt, Result, Stop, Text, Thought, Tool, Turn, plain,
+    Answer,
+    Call,
+    Count,
+    Document,
+    Fields,
+    Image,
+    Part,
+    Prompt,
+    Result,
+    Stop,
+    Text,
+    Thought,
+    Tool,
+    Turn,
+    plain,
     untranslatable,
 )
 
-DROPPED = ("user", "metadata", "store", "service_tier", "seed", "prompt_cache_key", "prompt_cache_options",
-           "prompt_cache_retention", "safety_identifier", "verbosity", "stream_options", "moderation", "prediction")
-_STOPS: dict[str, Stop] = {"stop": "end", "tool_calls": "tool", "function_call": "tool", "length": "length",
-                           "content_filter": "refusal"}
-_REASONS: dict[Stop, str] = {"end": "stop", "tool": "tool_calls", "length": "length", "stop_sequence": "stop",
-                             "refusal": "content_filter"}
+DROPPED = (
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "seed",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "verbosity",
+    "stream_options",
+    "moderation",
+    "prediction",
+)
+_STOPS: dict[str, Stop] = {
+    "stop": "end",
+    "tool_calls": "tool",
+    "function_call": "tool",
+    "length": "length",
+    "content_filter": "refusal",
+}
+_REASONS: dict[Stop, str] = {
+    "end": "stop",
+    "tool": "tool_calls",
+    "length": "length",
+    "stop_sequence": "stop",
+    "refusal": "content_filter",
+}
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^,]*)?;base64,(.*)", re.DOTALL)
 
 
 def read_request(body: Mapping[str, Any]) -> Prompt:
     """Raises Refusal naming the field that has no counterpart."""
     fields = Fields(body)
-    turns = [turn for number, row in enumerate(fields.take("messages", list, required=True))
-             for turn in _turns(row, f"messages.{number}")]
-    for name, harmless in (("n", 1), ("frequency_penalty", 0), ("presence_penalty", 0), ("logprobs", False),
-                           ("modalities", ["text"]), ("logit_bias", {}), ("top_logprobs", 0)):
+    turns = [
+        turn
+        for number, row in enumerate(fields.take("messages", list, required=True))
+        for turn in _turns(row, f"messages.{number}")
+    ]
+    for name, harmless in (
+        ("n", 1),
+        ("frequency_penalty", 0),
+        ("presence_penalty", 0),
+        ("logprobs", False),
+        ("modalities", ["text"]),
+        ("logit_bias", {}),
+        ("top_logprobs", 0),
+    ):
         if fields.take(name) not in (None, harmless):
             raise untranslatable(name)
     stop = fields.take("stop", str, list)
@@ -36,14 +83,22 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
     options = fields.data.get("stream_options")
     user = fields.data.get("user")
     prompt = Prompt(
-        model=fields.take("model", str, required=True), turns=tuple(turns), tools=_tools(fields.take("tools", list)),
-        tool_choice=_choice(fields.take("tool_choice", str, dict)), parallel=fields.take("parallel_tool_calls", bool),
+        model=fields.take("model", str, required=True),
+        turns=tuple(turns),
+        tools=_tools(fields.take("tools", list)),
+        tool_choice=_choice(fields.take("tool_choice", str, dict)),
+        parallel=fields.take("parallel_tool_calls", bool),
         max_tokens=fields.take("max_completion_tokens", int) or fields.take("max_tokens", int),
-        temperature=fields.take("temperature", int, float), top_p=fields.take("top_p", int, float),
-        stop=(stop,) if isinstance(stop, str) else tuple(map(str, stop or ())), stream=fields.take("stream", bool) is True,
+        temperature=fields.take("temperature", int, float),
+        top_p=fields.take("top_p", int, float),
+        stop=(stop,) if isinstance(stop, str) else tuple(map(str, stop or ())),
+        stream=fields.take("stream", bool) is True,
         usage_in_stream=isinstance(options, dict) and options.get("include_usage") is True,
-        effort=fields.take("reasoning_effort", str), schema=schema, schema_name=schema_name,
-        user=user if isinstance(user, str) else None, dropped=fields.drop(DROPPED),
+        effort=fields.take("reasoning_effort", str),
+        schema=schema,
+        schema_name=schema_name,
+        user=user if isinstance(user, str) else None,
+        dropped=fields.drop(DROPPED),
     )
     fields.taken.add("max_tokens")
     fields.done()
@@ -76,7 +131,9 @@ def _call(call: Any, path: str) -> Call:
     inner = call.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inner, dict):
         raise Refusal(400, f"{path}: expected a function call", param=path)
-    return Call(str(call.get("id", "")), str(inner.get("name", "")), str(inner.get("arguments") or inner.get("input") or "{}"))
+    return Call(
+        str(call.get("id", "")), str(inner.get("name", "")), str(inner.get("arguments") or inner.get("input") or "{}")
+    )
 
 
 def _parts(content: Any, where: str) -> Iterator[Part]:
@@ -134,14 +191,21 @@ def _tools(rows: list[Any] | None) -> tuple[Tool, ...]:
 
 def function_tool(row: Mapping[str, Any], namespace: str | None = None) -> Tool:
     strict = row.get("strict")
-    return Tool(str(row.get("name", "")), str(row.get("description") or ""), row.get("parameters") or {},
-                strict if isinstance(strict, bool) else None, namespace=namespace)
+    return Tool(
+        str(row.get("name", "")),
+        str(row.get("description") or ""),
+        row.get("parameters") or {},
+        strict if isinstance(strict, bool) else None,
+        namespace=namespace,
+    )
 
 
 def custom_tool(row: Mapping[str, Any], namespace: str | None = None) -> Tool:
     """A free-text tool as a function with one string; its grammar, if any, is told in the description."""
     form = row.get("format")
-    grammar = form.get("definition") or (form.get("grammar") or {}).get("definition") if isinstance(form, dict) else None
+    grammar = (
+        form.get("definition") or (form.get("grammar") or {}).get("definition") if isinstance(form, dict) else None
+    )
     description = str(row.get("description") or "")
     if grammar:
         description += f"\n\nThe input must follow this grammar:\n{grammar}"
@@ -176,14 +240,23 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
         body["tools"] = [{"type": "function", "function": _written_tool(tool)} for tool in prompt.tools]
         if prompt.tool_choice is not None:
             choice = prompt.tool_choice
-            body["tool_choice"] = {"type": "function", "function": {"name": choice[1:]}} if choice.startswith("=") else choice
+            body["tool_choice"] = (
+                {"type": "function", "function": {"name": choice[1:]}} if choice.startswith("=") else choice
+            )
         if prompt.parallel is not None:
             body["parallel_tool_calls"] = prompt.parallel
     if prompt.schema is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"name": prompt.schema_name, "schema": prompt.schema}}
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": prompt.schema_name, "schema": prompt.schema},
+        }
     optional = {
-        "max_completion_tokens": prompt.max_tokens, "temperature": prompt.temperature, "top_p": prompt.top_p,
-        "stop": list(prompt.stop) or None, "user": prompt.user, "stream": True if prompt.stream else None,
+        "max_completion_tokens": prompt.max_tokens,
+        "temperature": prompt.temperature,
+        "top_p": prompt.top_p,
+        "stop": list(prompt.stop) or None,
+        "user": prompt.user,
+        "stream": True if prompt.stream else None,
         "stream_options": {"include_usage": True} if prompt.stream else None,
         "reasoning_effort": {"max": "xhigh"}.get(prompt.effort, prompt.effort) if prompt.effort else None,
     }
@@ -201,8 +274,10 @@ def _written(turn: Turn) -> Iterator[dict[str, Any]]:
         calls = [part for part in rest if isinstance(part, Call)]
         row: dict[str, Any] = {"role": "assistant", "content": plain(rest) or None}
         if calls:
-            row["tool_calls"] = [{"id": call.id, "type": "function",
-                                  "function": {"name": call.name, "arguments": call.arguments}} for call in calls]
+            row["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
         if calls or row["content"]:
             yield row
     elif parts := [*shown, *rest]:
@@ -264,8 +339,12 @@ def count_of(usage: Any) -> Count | None:
         return None
     details, out = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
     cached = details.get("cached_tokens") or 0
-    return Count(max(0, (usage.get("prompt_tokens") or 0) - cached), usage.get("completion_tokens") or 0, cached,
-                 reasoning=out.get("reasoning_tokens") or 0)
+    return Count(
+        max(0, (usage.get("prompt_tokens") or 0) - cached),
+        usage.get("completion_tokens") or 0,
+        cached,
+        reasoning=out.get("reasoning_tokens") or 0,
+    )
 
 
 def write_answer(answer: Answer) -> dict[str, Any]:
@@ -278,10 +357,15 @@ def write_answer(answer: Answer) -> dict[str, Any]:
         message["reasoning_content"] = thoughts
     calls = [part for part in answer.parts if isinstance(part, Call)]
     if calls:
-        message["tool_calls"] = [{"id": call.id, "type": "function",
-                                  "function": {"name": call.name, "arguments": call.arguments}} for call in calls]
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
+        ]
     body: dict[str, Any] = {
-        "id": answer.id, "object": "chat.completion", "created": int(time.time()), "model": answer.model,
+        "id": answer.id,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": answer.model,
         "choices": [{"index": 0, "message": message, "finish_reason": reason_of(answer.stop), "logprobs": None}],
     }
     return body | ({"usage": usage_of(answer.count)} if answer.count else {})
@@ -294,6 +378,10 @@ def reason_of(stop: Stop) -> str:
 def usage_of(count: Count) -> dict[str, Any]:
     """Everything read counts as prompt, cached or not."""
     prompt = count.input + count.cache_read + count.cache_write
-    return {"prompt_tokens": prompt, "completion_tokens": count.output, "total_tokens": prompt + count.output,
-            "prompt_tokens_details": {"cached_tokens": count.cache_read},
-            "completion_tokens_details": {"reasoning_tokens": count.reasoning}}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": count.output,
+        "total_tokens": prompt + count.output,
+        "prompt_tokens_details": {"cached_tokens": count.cache_read},
+        "completion_tokens_details": {"reasoning_tokens": count.reasoning},
+    }

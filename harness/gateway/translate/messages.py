@@ -9,37 +9,87 @@ import orjson
 
 from harness.gateway.refusal import Refusal
 from harness.gateway.translate.neutral import (
-    Answer, Call, Count, Document, Effort, Fields, Image, Part, Prompt, Result, Stop, Text, Thought, Tool, Turn, plain,
+    Answer,
+    Call,
+    Count,
+    Document,
+    Effort,
+    Fields,
+    Image,
+    Part,
+    Prompt,
+    Result,
+    Stop,
+    Text,
+    Thought,
+    Tool,
+    Turn,
+    plain,
     untranslatable,
 )
 
-DROPPED = ("metadata", "service_tier", "context_management", "betas", "diagnostics", "inference_geo", "speed",
-           "cache_control", "user_profile_id", "workspace_id", "container", "prefill")
+DROPPED = (
+    "metadata",
+    "service_tier",
+    "context_management",
+    "betas",
+    "diagnostics",
+    "inference_geo",
+    "speed",
+    "cache_control",
+    "user_profile_id",
+    "workspace_id",
+    "container",
+    "prefill",
+)
 FOREIGN_SIGNATURE = "harness"
 """On thinking blocks that another vendor's model thought: they are taken out again before Claude sees them."""
 DEFAULT_MAX_TOKENS = 32_000
 """Messages wants a bound and the other formats do not; every current Claude model allows this one."""
-_STOPS: dict[str, Stop] = {"end_turn": "end", "tool_use": "tool", "max_tokens": "length", "stop_sequence": "stop_sequence",
-                           "refusal": "refusal", "pause_turn": "end", "model_context_window_exceeded": "length"}
-_REASONS: dict[Stop, str] = {"end": "end_turn", "tool": "tool_use", "length": "max_tokens",
-                             "stop_sequence": "stop_sequence", "refusal": "refusal"}
+_STOPS: dict[str, Stop] = {
+    "end_turn": "end",
+    "tool_use": "tool",
+    "max_tokens": "length",
+    "stop_sequence": "stop_sequence",
+    "refusal": "refusal",
+    "pause_turn": "end",
+    "model_context_window_exceeded": "length",
+}
+_REASONS: dict[Stop, str] = {
+    "end": "end_turn",
+    "tool": "tool_use",
+    "length": "max_tokens",
+    "stop_sequence": "stop_sequence",
+    "refusal": "refusal",
+}
 
 
 def read_request(body: Mapping[str, Any]) -> Prompt:
     """Raises Refusal naming the field that has no counterpart."""
     fields = Fields(body)
     system = _system(fields.take("system", str, list))
-    turns = [turn for number, row in enumerate(fields.take("messages", list, required=True))
-             for turn in _turns(row, f"messages.{number}")]
+    turns = [
+        turn
+        for number, row in enumerate(fields.take("messages", list, required=True))
+        for turn in _turns(row, f"messages.{number}")
+    ]
     choice, parallel = _choice(fields.take("tool_choice", dict))
     schema, effort = _output(fields.take("output_config", dict))
     user = (fields.data.get("metadata") or {}).get("user_id") if isinstance(fields.data.get("metadata"), dict) else None
     prompt = Prompt(
-        model=fields.take("model", str, required=True), turns=(*system, *turns), tools=_tools(fields.take("tools", list)),
-        tool_choice=choice, parallel=parallel, max_tokens=fields.take("max_tokens", int),
-        temperature=fields.take("temperature", int, float), top_p=fields.take("top_p", int, float),
-        stop=tuple(map(str, fields.take("stop_sequences", list) or ())), stream=fields.take("stream", bool) is True,
-        effort=effort or _effort(fields.take("thinking", dict)), schema=schema, user=user if isinstance(user, str) else None,
+        model=fields.take("model", str, required=True),
+        turns=(*system, *turns),
+        tools=_tools(fields.take("tools", list)),
+        tool_choice=choice,
+        parallel=parallel,
+        max_tokens=fields.take("max_tokens", int),
+        temperature=fields.take("temperature", int, float),
+        top_p=fields.take("top_p", int, float),
+        stop=tuple(map(str, fields.take("stop_sequences", list) or ())),
+        stream=fields.take("stream", bool) is True,
+        effort=effort or _effort(fields.take("thinking", dict)),
+        schema=schema,
+        user=user if isinstance(user, str) else None,
         dropped=fields.drop(DROPPED),
     )
     fields.taken.add("thinking")
@@ -91,8 +141,11 @@ def _block(block: Mapping[str, Any], path: str) -> Iterator[Part]:
         parts = [] if inner is None else list(_parts(inner, f"{path}.content"))
         if any(not isinstance(part, Text | Image) for part in parts):
             raise untranslatable(f"{path}.content", "a tool result there holds text and pictures only")
-        yield Result(str(block.get("tool_use_id", "")), tuple(p for p in parts if isinstance(p, Text | Image)),
-                     block.get("is_error") is True)
+        yield Result(
+            str(block.get("tool_use_id", "")),
+            tuple(p for p in parts if isinstance(p, Text | Image)),
+            block.get("is_error") is True,
+        )
     elif kind == "thinking":
         yield Thought(str(block.get("thinking", "")))
     elif kind == "redacted_thinking":
@@ -115,7 +168,9 @@ def _document(block: Mapping[str, Any], path: str) -> Part:
     if isinstance(source, dict) and kind == "text":
         return Text(str(source.get("data", "")))
     if isinstance(source, dict) and kind == "base64":
-        return Document(str(source.get("media_type", "")), str(source.get("data", "")), name=str(block.get("title") or "file.pdf"))
+        return Document(
+            str(source.get("media_type", "")), str(source.get("data", "")), name=str(block.get("title") or "file.pdf")
+        )
     if isinstance(source, dict) and kind == "url":
         return Document(url=str(source.get("url", "")), name=str(block.get("title") or "file.pdf"))
     raise untranslatable(f"{path}.source.type", "only text, base64 and url documents travel")
@@ -127,9 +182,17 @@ def _tools(rows: list[Any] | None) -> tuple[Tool, ...]:
         if not isinstance(row, dict):
             raise Refusal(400, f"tools.{number}: expected an object", param=f"tools.{number}")
         if row.get("type") not in (None, "custom"):
-            raise untranslatable(f"tools.{number}.type", f"'{row['type']}' runs at, or is known to, its own provider only")
-        tools.append(Tool(str(row.get("name", "")), str(row.get("description") or ""), row.get("input_schema") or {},
-                          row.get("strict") if isinstance(row.get("strict"), bool) else None))
+            raise untranslatable(
+                f"tools.{number}.type", f"'{row['type']}' runs at, or is known to, its own provider only"
+            )
+        tools.append(
+            Tool(
+                str(row.get("name", "")),
+                str(row.get("description") or ""),
+                row.get("input_schema") or {},
+                row.get("strict") if isinstance(row.get("strict"), bool) else None,
+            )
+        )
     return tuple(tools)
 
 
@@ -158,7 +221,7 @@ def _output(data: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, E
 
 
 def _effort(thinking: Mapping[str, Any] | None) -> Effort | None:
-    """A thinking budget as an effort: under 4,096 tokens low, under 16,384 medium, else high; adaptive is the default."""
+    """A thinking budget as an effort: under 4,096 tokens low, under 16,384 medium, else high; adaptive is default."""
     if thinking is None or thinking.get("type") != "enabled":
         return None
     budget = thinking.get("budget_tokens")
@@ -172,8 +235,11 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
     system, rest = [], list(prompt.turns)
     while rest and rest[0].role == "system":
         system.append(plain(rest.pop(0).parts))
-    body: dict[str, Any] = {"model": prompt.model, "max_tokens": prompt.max_tokens or DEFAULT_MAX_TOKENS,
-                            "messages": _written_turns(rest)}
+    body: dict[str, Any] = {
+        "model": prompt.model,
+        "max_tokens": prompt.max_tokens or DEFAULT_MAX_TOKENS,
+        "messages": _written_turns(rest),
+    }
     if system:
         body["system"] = "\n\n".join(system)
     if prompt.tools:
@@ -188,9 +254,14 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
             body["thinking"] = {"type": "disabled"}
         else:
             output["effort"] = "low" if prompt.effort == "minimal" else prompt.effort
-    optional = {"temperature": prompt.temperature, "top_p": prompt.top_p, "stop_sequences": list(prompt.stop) or None,
-                "stream": True if prompt.stream else None, "output_config": output or None,
-                "metadata": {"user_id": prompt.user} if prompt.user else None}
+    optional = {
+        "temperature": prompt.temperature,
+        "top_p": prompt.top_p,
+        "stop_sequences": list(prompt.stop) or None,
+        "stream": True if prompt.stream else None,
+        "output_config": output or None,
+        "metadata": {"user_id": prompt.user} if prompt.user else None,
+    }
     if prompt.temperature is not None and prompt.temperature > 1:
         raise untranslatable("temperature", "the model's provider takes 0 to 1")
     return body | {name: value for name, value in optional.items() if value is not None}
@@ -216,19 +287,31 @@ def _written_part(part: Part) -> list[dict[str, Any]]:
     if isinstance(part, Text):
         return [{"type": "text", "text": part.text}] if part.text.strip() else []
     if isinstance(part, Image):
-        source = {"type": "url", "url": part.url} if part.url else {
-            "type": "base64", "media_type": part.media_type, "data": part.data}
+        source = (
+            {"type": "url", "url": part.url}
+            if part.url
+            else {"type": "base64", "media_type": part.media_type, "data": part.data}
+        )
         return [{"type": "image", "source": source}]
     if isinstance(part, Document):
-        source = {"type": "url", "url": part.url} if part.url else {
-            "type": "base64", "media_type": part.media_type or "application/pdf", "data": part.data}
+        source = (
+            {"type": "url", "url": part.url}
+            if part.url
+            else {"type": "base64", "media_type": part.media_type or "application/pdf", "data": part.data}
+        )
         return [{"type": "document", "source": source}]
     if isinstance(part, Call):
         return [{"type": "tool_use", "id": part.id, "name": part.name, "input": arguments_object(part.arguments)}]
     if isinstance(part, Result):
         inner = [block for inner_part in part.parts for block in _written_part(inner_part)]
-        return [{"type": "tool_result", "tool_use_id": part.id, "content": inner,
-                 **({"is_error": True} if part.is_error else {})}]
+        return [
+            {
+                "type": "tool_result",
+                "tool_use_id": part.id,
+                "content": inner,
+                **({"is_error": True} if part.is_error else {}),
+            }
+        ]
     return []
 
 
@@ -273,8 +356,14 @@ def read_answer(body: Mapping[str, Any]) -> Answer:
         elif kind == "tool_use":
             arguments = orjson.dumps(block.get("input") or {}).decode()
             parts.append(Call(str(block.get("id", "")), str(block.get("name", "")), arguments))
-    return Answer(str(body.get("id", "")), str(body.get("model", "")), tuple(parts), stop_of(body.get("stop_reason")),
-                  count_of(body.get("usage")), body.get("stop_sequence"))
+    return Answer(
+        str(body.get("id", "")),
+        str(body.get("model", "")),
+        tuple(parts),
+        stop_of(body.get("stop_reason")),
+        count_of(body.get("usage")),
+        body.get("stop_sequence"),
+    )
 
 
 def stop_of(reason: Any) -> Stop:
@@ -284,8 +373,12 @@ def stop_of(reason: Any) -> Stop:
 def count_of(usage: Any) -> Count | None:
     if not isinstance(usage, dict):
         return None
-    return Count(usage.get("input_tokens") or 0, usage.get("output_tokens") or 0, usage.get("cache_read_input_tokens") or 0,
-                 usage.get("cache_creation_input_tokens") or 0)
+    return Count(
+        usage.get("input_tokens") or 0,
+        usage.get("output_tokens") or 0,
+        usage.get("cache_read_input_tokens") or 0,
+        usage.get("cache_creation_input_tokens") or 0,
+    )
 
 
 def write_answer(answer: Answer) -> dict[str, Any]:
@@ -297,9 +390,19 @@ def write_answer(answer: Answer) -> dict[str, Any]:
         elif isinstance(part, Thought):
             blocks.append({"type": "thinking", "thinking": part.text, "signature": FOREIGN_SIGNATURE})
         else:
-            blocks.append({"type": "tool_use", "id": part.id, "name": part.name, "input": arguments_object(part.arguments)})
-    return {"id": answer.id, "type": "message", "role": "assistant", "model": answer.model, "content": blocks,
-            "stop_reason": reason_of(answer.stop), "stop_sequence": answer.stop_sequence, "usage": usage_of(answer.count)}
+            blocks.append(
+                {"type": "tool_use", "id": part.id, "name": part.name, "input": arguments_object(part.arguments)}
+            )
+    return {
+        "id": answer.id,
+        "type": "message",
+        "role": "assistant",
+        "model": answer.model,
+        "content": blocks,
+        "stop_reason": reason_of(answer.stop),
+        "stop_sequence": answer.stop_sequence,
+        "usage": usage_of(answer.count),
+    }
 
 
 def reason_of(stop: Stop) -> str:
@@ -308,8 +411,12 @@ def reason_of(stop: Stop) -> str:
 
 def usage_of(count: Count | None) -> dict[str, Any]:
     count = count or Count()
-    return {"input_tokens": count.input, "output_tokens": count.output, "cache_read_input_tokens": count.cache_read,
-            "cache_creation_input_tokens": count.cache_write}
+    return {
+        "input_tokens": count.input,
+        "output_tokens": count.output,
+        "cache_read_input_tokens": count.cache_read,
+        "cache_creation_input_tokens": count.cache_write,
+    }
 
 
 def error_text(data: Any) -> tuple[str, str | None]:
@@ -317,6 +424,8 @@ def error_text(data: Any) -> tuple[str, str | None]:
     if isinstance(data, dict):
         error = data.get("error", data)
         if isinstance(error, dict):
-            return str(error.get("message") or error.get("code") or "the provider gave no reason"), error.get("code") or error.get("type")
+            return str(error.get("message") or error.get("code") or "the provider gave no reason"), error.get(
+                "code"
+            ) or error.get("type")
         return str(error), None
     return "the provider gave no reason", None

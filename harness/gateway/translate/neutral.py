@@ -202,7 +202,9 @@ class Fields:
                 raise Refusal(400, f"{self.path(name)}: is required", param=self.path(name))
             return None
         if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            wanted = " or ".join(_NAMES.get(kind, kind.__name__) for kind in kinds if kind is not float or int not in kinds)
+            wanted = " or ".join(
+                _NAMES.get(kind, kind.__name__) for kind in kinds if kind is not float or int not in kinds
+            )
             raise Refusal(400, f"{self.path(name)}: expected {wanted}", param=self.path(name))
         return value
 
@@ -219,7 +221,14 @@ class Fields:
                 raise untranslatable(self.path(name))
 
 
-_NAMES = {str: "a string", int: "a number", float: "a number", bool: "true or false", list: "an array", dict: "an object"}
+_NAMES = {
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "an array",
+    dict: "an object",
+}
 
 
 def untranslatable(path: str, why: str = "the model's provider has no counterpart for it") -> Refusal:

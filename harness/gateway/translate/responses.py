@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -12,15 +12,51 @@ from harness.gateway.refusal import Refusal
 from harness.gateway.translate.chat import custom_tool, document, function_tool, image
 from harness.gateway.translate.messages import arguments_object
 from harness.gateway.translate.neutral import (
-    Answer, Call, Count, Document, Fields, Image, Part, Prompt, Result, Stop, Text, Thought, Tool, Turn, plain,
+    Answer,
+    Call,
+    Count,
+    Document,
+    Fields,
+    Image,
+    Part,
+    Prompt,
+    Result,
+    Stop,
+    Text,
+    Thought,
+    Tool,
+    Turn,
+    plain,
     untranslatable,
 )
 
-DROPPED = ("include", "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_options",
-           "prompt_cache_retention", "safety_identifier", "truncation", "user", "stream_options", "context_management",
-           "moderation", "access_programs", "client_metadata", "image", "max_tool_calls")
+DROPPED = (
+    "include",
+    "metadata",
+    "store",
+    "service_tier",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "truncation",
+    "user",
+    "stream_options",
+    "context_management",
+    "moderation",
+    "access_programs",
+    "client_metadata",
+    "image",
+    "max_tool_calls",
+)
 HOSTED = ("web_search", "web_search_preview", "tool_search", "image_generation")
 """Tools run by OpenAI that a model can do without; left out elsewhere, and named in `x-harness-dropped`."""
+_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "developer": "system",
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
 _CALLS = ("function_call", "custom_tool_call")
 _OUTPUTS = ("function_call_output", "custom_tool_call_output")
 
@@ -43,12 +79,20 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
     reasoning = fields.take("reasoning", dict) or {}
     user = fields.data.get("user")
     prompt = Prompt(
-        model=fields.take("model", str, required=True), turns=(*first, *rest), tools=tools,
-        tool_choice=_choice(fields.take("tool_choice", str, dict)), parallel=fields.take("parallel_tool_calls", bool),
-        max_tokens=fields.take("max_output_tokens", int), temperature=fields.take("temperature", int, float),
-        top_p=fields.take("top_p", int, float), stream=fields.take("stream", bool) is True,
-        effort=reasoning.get("effort"), schema=schema, schema_name=schema_name,
-        user=user if isinstance(user, str) else None, dropped=(*fields.drop(DROPPED), *left_out),
+        model=fields.take("model", str, required=True),
+        turns=(*first, *rest),
+        tools=tools,
+        tool_choice=_choice(fields.take("tool_choice", str, dict)),
+        parallel=fields.take("parallel_tool_calls", bool),
+        max_tokens=fields.take("max_output_tokens", int),
+        temperature=fields.take("temperature", int, float),
+        top_p=fields.take("top_p", int, float),
+        stream=fields.take("stream", bool) is True,
+        effort=reasoning.get("effort"),
+        schema=schema,
+        schema_name=schema_name,
+        user=user if isinstance(user, str) else None,
+        dropped=(*fields.drop(DROPPED), *left_out),
     )
     fields.done()
     return prompt
@@ -61,14 +105,17 @@ def _input(rows: list[Any]) -> Iterator[Turn]:
             raise Refusal(400, f"{path}: expected an object", param=path)
         kind = row.get("type") or "message"
         if kind == "message":
-            role = {"developer": "system"}.get(str(row.get("role")), row.get("role"))
-            if role not in ("system", "user", "assistant"):
+            role = _ROLES.get(str(row.get("role")))
+            if role is None:
                 raise Refusal(400, f"{path}.role: expected user, assistant, system or developer", param=f"{path}.role")
             yield Turn(role, tuple(_parts(row.get("content"), f"{path}.content")))
         elif kind in _CALLS:
             custom = kind == "custom_tool_call"
-            arguments = (orjson.dumps({"input": row.get("input") or ""}).decode() if custom
-                         else str(row.get("arguments") or "{}"))
+            arguments = (
+                orjson.dumps({"input": row.get("input") or ""}).decode()
+                if custom
+                else str(row.get("arguments") or "{}")
+            )
             yield Turn("assistant", (Call(str(row.get("call_id", "")), str(row.get("name", "")), arguments),))
         elif kind in _OUTPUTS:
             output = row.get("output")
@@ -77,7 +124,11 @@ def _input(rows: list[Any]) -> Iterator[Turn]:
             yield Turn("user", (Result(str(row.get("call_id", "")), kept),))
         elif kind == "reasoning":
             summary = row.get("summary")
-            words = [str(part.get("text", "")) for part in summary if isinstance(part, dict)] if isinstance(summary, list) else []
+            words = (
+                [str(part.get("text", "")) for part in summary if isinstance(part, dict)]
+                if isinstance(summary, list)
+                else []
+            )
             if words:
                 yield Turn("assistant", (Thought("\n".join(words)),))
         elif kind in ("additional_tools", "item_reference"):
@@ -155,7 +206,11 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
     turns, instructions = list(prompt.turns), []
     while turns and turns[0].role == "system":
         instructions.append(plain(turns.pop(0).parts))
-    body: dict[str, Any] = {"model": prompt.model, "input": [row for turn in turns for row in _written(turn)], "store": False}
+    body: dict[str, Any] = {
+        "model": prompt.model,
+        "input": [row for turn in turns for row in _written(turn)],
+        "store": False,
+    }
     if prompt.tools:
         body["tools"] = [_written_tool(tool) for tool in prompt.tools]
         if (choice := prompt.tool_choice) is not None:
@@ -167,8 +222,11 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
         body["text"] = {"format": form}
     effort: str | None = prompt.effort
     optional = {
-        "instructions": "\n\n".join(instructions) or None, "max_output_tokens": prompt.max_tokens,
-        "temperature": prompt.temperature, "top_p": prompt.top_p, "stream": True if prompt.stream else None,
+        "instructions": "\n\n".join(instructions) or None,
+        "max_output_tokens": prompt.max_tokens,
+        "temperature": prompt.temperature,
+        "top_p": prompt.top_p,
+        "stream": True if prompt.stream else None,
         "reasoning": {"effort": "xhigh" if effort == "max" else effort} if effort else None,
         "safety_identifier": prompt.user[:64] if prompt.user else None,
     }
@@ -195,24 +253,39 @@ def _written(turn: Turn) -> Iterator[dict[str, Any]]:
         elif isinstance(part, Image):
             content.append({"type": "input_image", "image_url": part.address, "detail": "auto"})
         elif isinstance(part, Document):
-            content.append({"type": "input_file", "file_url": part.url} if part.url else {
-                "type": "input_file", "filename": part.name or "file.pdf",
-                "file_data": f"data:{part.media_type};base64,{part.data}"})
+            content.append(
+                {"type": "input_file", "file_url": part.url}
+                if part.url
+                else {
+                    "type": "input_file",
+                    "filename": part.name or "file.pdf",
+                    "file_data": f"data:{part.media_type};base64,{part.data}",
+                }
+            )
     yield from flush()
 
 
 def _output(result: Result) -> str | list[dict[str, Any]]:
     if any(isinstance(part, Image) for part in result.parts):
-        return [{"type": "input_text", "text": part.text} if isinstance(part, Text)
-                else {"type": "input_image", "image_url": part.address, "detail": "auto"} for part in result.parts]
+        return [
+            {"type": "input_text", "text": part.text}
+            if isinstance(part, Text)
+            else {"type": "input_image", "image_url": part.address, "detail": "auto"}
+            for part in result.parts
+        ]
     text = plain(result.parts)
     return f"Error: {text}" if result.is_error else text
 
 
 def _written_tool(tool: Tool) -> dict[str, Any]:
     schema = dict(tool.schema) or {"type": "object", "properties": {}}
-    return {"type": "function", "name": tool.name, "description": tool.description, "parameters": schema,
-            "strict": tool.strict if tool.strict is not None else False}
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": schema,
+        "strict": tool.strict if tool.strict is not None else False,
+    }
 
 
 def read_answer(body: Mapping[str, Any]) -> Answer:
@@ -229,10 +302,17 @@ def read_answer(body: Mapping[str, Any]) -> Answer:
             words = [str(part.get("text", "")) for part in item.get("summary") or ()]
             parts += [Thought("\n".join(words))] if words else []
         elif kind == "function_call":
-            parts.append(Call(str(item.get("call_id", "")), str(item.get("name", "")), str(item.get("arguments") or "{}")))
+            parts.append(
+                Call(str(item.get("call_id", "")), str(item.get("name", "")), str(item.get("arguments") or "{}"))
+            )
     called = any(isinstance(part, Call) for part in parts)
-    return Answer(str(body.get("id", "")), str(body.get("model", "")), tuple(parts), stop_of(body, called, refused),
-                  count_of(body.get("usage")))
+    return Answer(
+        str(body.get("id", "")),
+        str(body.get("model", "")),
+        tuple(parts),
+        stop_of(body, called, refused),
+        count_of(body.get("usage")),
+    )
 
 
 def stop_of(response: Mapping[str, Any], called: bool, refused: bool = False) -> Stop:
@@ -247,26 +327,53 @@ def count_of(usage: Any) -> Count | None:
         return None
     details, out = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
     cached = details.get("cached_tokens") or 0
-    return Count(max(0, (usage.get("input_tokens") or 0) - cached), usage.get("output_tokens") or 0, cached,
-                 reasoning=out.get("reasoning_tokens") or 0)
+    return Count(
+        max(0, (usage.get("input_tokens") or 0) - cached),
+        usage.get("output_tokens") or 0,
+        cached,
+        reasoning=out.get("reasoning_tokens") or 0,
+    )
 
 
 def item_of(part: Text | Call | Thought, number: int, response_id: str, tools: Mapping[str, Tool]) -> dict[str, Any]:
     """One finished output item; a call of a custom tool has free text again."""
     if isinstance(part, Text):
-        return {"type": "message", "id": f"msg_{response_id}_{number}", "role": "assistant", "status": "completed",
-                "content": [{"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}]}
+        return {
+            "type": "message",
+            "id": f"msg_{response_id}_{number}",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}],
+        }
     if isinstance(part, Thought):
-        return {"type": "reasoning", "id": f"rs_{response_id}_{number}", "status": "completed",
-                "summary": [{"type": "summary_text", "text": part.text}]}
+        return {
+            "type": "reasoning",
+            "id": f"rs_{response_id}_{number}",
+            "status": "completed",
+            "summary": [{"type": "summary_text", "text": part.text}],
+        }
     tool = tools.get(part.name)
     home = {"namespace": tool.namespace} if tool and tool.namespace else {}
     if tool is not None and tool.custom:
         text = arguments_object(part.arguments).get("input", part.arguments)
-        return {"type": "custom_tool_call", "id": f"ctc_{response_id}_{number}", "call_id": part.id, "name": part.name,
-                "input": text if isinstance(text, str) else orjson.dumps(text).decode(), "status": "completed", **home}
-    return {"type": "function_call", "id": f"fc_{response_id}_{number}", "call_id": part.id, "name": part.name,
-            "arguments": part.arguments, "status": "completed", **home}
+        return {
+            "type": "custom_tool_call",
+            "id": f"ctc_{response_id}_{number}",
+            "call_id": part.id,
+            "name": part.name,
+            "input": text if isinstance(text, str) else orjson.dumps(text).decode(),
+            "status": "completed",
+            **home,
+        }
+    return {
+        "type": "function_call",
+        "id": f"fc_{response_id}_{number}",
+        "call_id": part.id,
+        "name": part.name,
+        "arguments": part.arguments,
+        "status": "completed",
+        **home,
+    }
 
 
 def write_answer(answer: Answer, tools: Iterable[Tool] = ()) -> dict[str, Any]:
@@ -283,10 +390,21 @@ def response_object(
     cut = stop in ("length", "refusal")
     details = {"reason": "max_output_tokens" if stop == "length" else "content_filter"} if cut else None
     return {
-        "id": id, "object": "response", "created_at": int(time.time()), "model": model, "output": output,
-        "status": "in_progress" if stop is None else "incomplete" if cut else "completed", "error": None,
-        "incomplete_details": details, "instructions": None, "metadata": {}, "parallel_tool_calls": True,
-        "temperature": None, "top_p": None, "tool_choice": "auto", "tools": [],
+        "id": id,
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": model,
+        "output": output,
+        "status": "in_progress" if stop is None else "incomplete" if cut else "completed",
+        "error": None,
+        "incomplete_details": details,
+        "instructions": None,
+        "metadata": {},
+        "parallel_tool_calls": True,
+        "temperature": None,
+        "top_p": None,
+        "tool_choice": "auto",
+        "tools": [],
         "usage": None if count is None or stop is None else usage_of(count),
     }
 
@@ -294,6 +412,10 @@ def response_object(
 def usage_of(count: Count) -> dict[str, Any]:
     """Everything read counts as input, cached or not."""
     read = count.input + count.cache_read + count.cache_write
-    return {"input_tokens": read, "output_tokens": count.output, "total_tokens": read + count.output,
-            "input_tokens_details": {"cached_tokens": count.cache_read, "cache_write_tokens": count.cache_write},
-            "output_tokens_details": {"reasoning_tokens": count.reasoning}}
+    return {
+        "input_tokens": read,
+        "output_tokens": count.output,
+        "total_tokens": read + count.output,
+        "input_tokens_details": {"cached_tokens": count.cache_read, "cache_write_tokens": count.cache_write},
+        "output_tokens_details": {"reasoning_tokens": count.reasoning},
+    }

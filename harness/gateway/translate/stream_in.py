@@ -69,8 +69,8 @@ class _Parts:
 
 class MessagesReader:
     def __init__(self) -> None:
-        self._count, self._stop, self._over = Count(), "end", False
-        self._stop: Stop
+        self._count, self._over = Count(), False
+        self._stop: Stop = "end"
 
     def feed(self, data: dict[str, Any]) -> Iterator[Event]:
         kind = data.get("type")
@@ -87,8 +87,12 @@ class MessagesReader:
         elif kind == "message_delta":
             self._stop = messages.stop_of((data.get("delta") or {}).get("stop_reason"))
             last = messages.count_of(data.get("usage")) or Count()
-            self._count = Count(last.input or self._count.input, last.output, last.cache_read or self._count.cache_read,
-                                last.cache_write or self._count.cache_write)
+            self._count = Count(
+                last.input or self._count.input,
+                last.output,
+                last.cache_read or self._count.cache_read,
+                last.cache_write or self._count.cache_write,
+            )
         elif kind == "message_stop":
             self._over = True
             yield Ended(self._stop, self._count)
@@ -147,8 +151,13 @@ class ChatReader:
         for call in delta.get("tool_calls") or ():
             inner, number = call.get("function") or {}, call.get("index", 0)
             self._called, self._last = True, ("call", number)
-            yield Delta("call", self._parts.number(("call", number)), str(inner.get("arguments") or ""),
-                        str(call.get("id") or ""), str(inner.get("name") or ""))
+            yield Delta(
+                "call",
+                self._parts.number(("call", number)),
+                str(inner.get("arguments") or ""),
+                str(call.get("id") or ""),
+                str(inner.get("name") or ""),
+            )
 
     def _index(self, kind: str) -> int:
         """Text after something else is a new part."""
@@ -182,14 +191,18 @@ class ResponsesReader:
         elif kind == "response.output_item.added" and (data.get("item") or {}).get("type") == "function_call":
             self._called = True
             call = data["item"]
-            yield Delta("call", self._parts.number((item, "call")), "", str(call.get("call_id", "")), str(call.get("name", "")))
+            yield Delta(
+                "call", self._parts.number((item, "call")), "", str(call.get("call_id", "")), str(call.get("name", ""))
+            )
         elif kind == "response.created":
             response = data.get("response") or {}
             yield Began(str(response.get("id", "")), str(response.get("model", "")))
         elif kind in ("response.completed", "response.incomplete"):
             self._over = True
             response = data.get("response") or {}
-            yield Ended(responses.stop_of(response, self._called, self._refused), responses.count_of(response.get("usage")))
+            yield Ended(
+                responses.stop_of(response, self._called, self._refused), responses.count_of(response.get("usage"))
+            )
         elif kind == "response.failed":
             self._over = True
             yield replace(_failure(data.get("response") or {}))
@@ -204,4 +217,8 @@ class ResponsesReader:
             yield _BROKE_OFF
 
 
-READERS: dict[WireName, type[StreamReader]] = {"messages": MessagesReader, "chat": ChatReader, "responses": ResponsesReader}
+READERS: dict[WireName, type[StreamReader]] = {
+    "messages": MessagesReader,
+    "chat": ChatReader,
+    "responses": ResponsesReader,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -34,12 +34,23 @@ class MessagesWriter:
         if isinstance(event, Delta):
             return self._open(event) + self._delta(event)
         if isinstance(event, Began):
-            message = {"id": event.id, "type": "message", "role": "assistant", "model": event.model, "content": [],
-                       "stop_reason": None, "stop_sequence": None, "usage": messages.usage_of(event.count)}
+            message: dict[str, Any] = {
+                "id": event.id,
+                "type": "message",
+                "role": "assistant",
+                "model": event.model,
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": messages.usage_of(event.count),
+            }
             return _named("message_start", {"type": "message_start", "message": message})
         if isinstance(event, Ended):
-            delta = {"type": "message_delta", "delta": {"stop_reason": messages.reason_of(event.stop), "stop_sequence": None},
-                     "usage": messages.usage_of(event.count)}
+            delta = {
+                "type": "message_delta",
+                "delta": {"stop_reason": messages.reason_of(event.stop), "stop_sequence": None},
+                "usage": messages.usage_of(event.count),
+            }
             return self._close() + _named("message_delta", delta) + _named("message_stop", {"type": "message_stop"})
         if isinstance(event, Failed):
             return Refusal(502, event.message, code=event.code).event("messages")
@@ -62,9 +73,11 @@ class MessagesWriter:
     def _delta(self, event: Delta) -> bytes:
         if not event.text:
             return b""
-        delta = {"text": {"type": "text_delta", "text": event.text},
-                 "thought": {"type": "thinking_delta", "thinking": event.text},
-                 "call": {"type": "input_json_delta", "partial_json": event.text}}[event.kind]
+        delta = {
+            "text": {"type": "text_delta", "text": event.text},
+            "thought": {"type": "thinking_delta", "thinking": event.text},
+            "call": {"type": "input_json_delta", "partial_json": event.text},
+        }[event.kind]
         return _named("content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta})
 
     def _close(self) -> bytes:
@@ -74,7 +87,9 @@ class MessagesWriter:
         signed = b""
         if self._kind == "thought":
             delta = {"type": "signature_delta", "signature": messages.FOREIGN_SIGNATURE}
-            signed = _named("content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta})
+            signed = _named(
+                "content_block_delta", {"type": "content_block_delta", "index": self._block, "delta": delta}
+            )
         return signed + _named("content_block_stop", {"type": "content_block_stop", "index": self._block})
 
 
@@ -88,7 +103,12 @@ class ChatWriter:
         if isinstance(event, Delta):
             return self._chunk(self._delta(event)) if event.text or event.name else b""
         if isinstance(event, Began):
-            self._head = {"id": event.id, "object": "chat.completion.chunk", "created": int(time.time()), "model": event.model}
+            self._head = {
+                "id": event.id,
+                "object": "chat.completion.chunk",
+                "created": int(time.time()),
+                "model": event.model,
+            }
             return self._chunk({"role": "assistant", "content": ""})
         if isinstance(event, Ended):
             usage = {**self._head, "choices": [], "usage": chat.usage_of(event.count or Count())}
@@ -123,8 +143,8 @@ class ResponsesWriter:
         self._id = self._model = ""
         self._number = 0
         self._part: int | None = None
-        self._kind, self._text, self._call = "", [], ("", "")
-        self._text: list[str]
+        self._kind, self._call = "", ("", "")
+        self._text: list[str] = []
         self._output: list[dict[str, Any]] = []
 
     def write(self, event: Event) -> bytes:
@@ -133,10 +153,14 @@ class ResponsesWriter:
         if isinstance(event, Began):
             self._id, self._model = event.id or "resp", event.model
             response = responses.response_object(self._id, self._model, [], None, None)
-            return self._event("response.created", response=response) + self._event("response.in_progress", response=response)
+            return self._event("response.created", response=response) + self._event(
+                "response.in_progress", response=response
+            )
         if isinstance(event, Ended):
             closing = self._close()
-            response = responses.response_object(self._id, self._model, self._output, event.stop, event.count or Count())
+            response = responses.response_object(
+                self._id, self._model, self._output, event.stop, event.count or Count()
+            )
             name = "response.completed" if response["status"] == "completed" else "response.incomplete"
             return closing + self._event(name, response=response)
         if isinstance(event, Failed):
@@ -145,9 +169,9 @@ class ResponsesWriter:
             return self._event("response.failed", response=response | {"status": "failed", "error": error})
         return b": ping\n\n"
 
-    def _event(self, name: str, **data: Any) -> bytes:
+    def _event(self, kind: str, /, **data: Any) -> bytes:
         self._number += 1
-        return _named(name, {"type": name, "sequence_number": self._number - 1, **data})
+        return _named(kind, {"type": kind, "sequence_number": self._number - 1, **data})
 
     def _open(self, event: Delta) -> bytes:
         if event.index == self._part:
@@ -158,14 +182,26 @@ class ResponsesWriter:
         if event.kind == "text":
             begun = item | {"content": [], "status": "in_progress"}
             part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-            return before + self._event("response.output_item.added", output_index=at["output_index"], item=begun) + (
-                self._event("response.content_part.added", **at, content_index=0, part=part))
+            return (
+                before
+                + self._event("response.output_item.added", output_index=at["output_index"], item=begun)
+                + (self._event("response.content_part.added", **at, content_index=0, part=part))
+            )
         begun = item | {"status": "in_progress"}
         if event.kind == "thought":
             begun |= {"summary": []}
-            return before + self._event("response.output_item.added", output_index=at["output_index"], item=begun) + (
-                self._event("response.reasoning_summary_part.added", **at, summary_index=0,
-                            part={"type": "summary_text", "text": ""}))
+            return (
+                before
+                + self._event("response.output_item.added", output_index=at["output_index"], item=begun)
+                + (
+                    self._event(
+                        "response.reasoning_summary_part.added",
+                        **at,
+                        summary_index=0,
+                        part={"type": "summary_text", "text": ""},
+                    )
+                )
+            )
         begun |= {"input": ""} if self._custom else {"arguments": ""}
         return before + self._event("response.output_item.added", output_index=at["output_index"], item=begun)
 
@@ -174,7 +210,9 @@ class ResponsesWriter:
             return b""
         self._text.append(event.text)
         if self._kind == "text":
-            return self._event("response.output_text.delta", **self._at(), content_index=0, delta=event.text, logprobs=[])
+            return self._event(
+                "response.output_text.delta", **self._at(), content_index=0, delta=event.text, logprobs=[]
+            )
         if self._kind == "thought":
             return self._event("response.reasoning_summary_text.delta", **self._at(), summary_index=0, delta=event.text)
         if self._custom:  # free text is inside JSON that is not complete yet
@@ -195,7 +233,9 @@ class ResponsesWriter:
             done = self._event("response.custom_tool_call_input.delta", **at, delta=item["input"])
             done += self._event("response.custom_tool_call_input.done", **at, input=item["input"])
         else:
-            done = self._event("response.function_call_arguments.done", **at, name=item["name"], arguments=item["arguments"])
+            done = self._event(
+                "response.function_call_arguments.done", **at, name=item["name"], arguments=item["arguments"]
+            )
         self._part = None
         self._output.append(item)
         return done + self._event("response.output_item.done", output_index=at["output_index"], item=item)
@@ -207,15 +247,27 @@ class ResponsesWriter:
 
     def _item(self) -> dict[str, Any]:
         text = "".join(self._text)
-        part = (Text(text) if self._kind == "text" else Thought(text) if self._kind == "thought"
-                else Call(self._call[0], self._call[1], text or "{}"))
+        part = (
+            Text(text)
+            if self._kind == "text"
+            else Thought(text)
+            if self._kind == "thought"
+            else Call(self._call[0], self._call[1], text or "{}")
+        )
         return responses.item_of(part, len(self._output), self._id, self._tools)
 
     def _at(self) -> dict[str, Any]:
-        return {"output_index": len(self._output), "item_id": self._item()["id"] if self._kind != "call" else self._call_item_id()}
+        return {
+            "output_index": len(self._output),
+            "item_id": self._item()["id"] if self._kind != "call" else self._call_item_id(),
+        }
 
     def _call_item_id(self) -> str:
         return f"{'ctc' if self._custom else 'fc'}_{self._id}_{len(self._output)}"
 
 
-WRITERS: dict[WireName, type[StreamWriter]] = {"messages": MessagesWriter, "chat": ChatWriter, "responses": ResponsesWriter}
+WRITERS: dict[WireName, Callable[[Prompt], StreamWriter]] = {
+    "messages": MessagesWriter,
+    "chat": ChatWriter,
+    "responses": ResponsesWriter,
+}

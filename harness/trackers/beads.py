@@ -171,7 +171,7 @@ class BeadsTracker:
         try:
             return await proc.run([PROGRAM, *options, *argv], cwd=self._root, stdin=stdin, timeout=_SECONDS)
         except MissingTool as error:
-            raise MissingTool(error.message, INSTALL if self._root.is_dir() else None) from None
+            raise MissingTool(error.message, INSTALL if error.hint else None) from None
 
     def _read(self, verb: str, said: proc.Completed, missing: str = "") -> list[dict[str, Any]]:
         """The records on standard output, whichever shape they have; raises TrackerError for a refusal."""

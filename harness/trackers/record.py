@@ -27,6 +27,11 @@ BOOKKEEPING = frozenset({
 })  # fmt: skip
 """Types by which Beads and Gas Town keep their own books; nobody's work."""
 
+BOOKKEEPING_LABELS = frozenset(
+    f"gt:{name}" for name in (*BOOKKEEPING, "channel", "escalation", "group", "merge-slot", "queue", "wisp")
+)
+"""The same as labels: newer Gas Towns file their books as tasks."""
+
 LAST_DAY = datetime.max.replace(tzinfo=UTC)
 
 
@@ -90,6 +95,7 @@ def takeable(record: Record, now: datetime) -> bool:
         record.get("status", "open") == "open"
         and not record.get("assignee")
         and record.get("issue_type") not in BOOKKEEPING
+        and BOOKKEEPING_LABELS.isdisjoint(record.get("labels") or ())
         and not record.get("ephemeral")
         and not record.get("pinned")
         and (put_off is None or put_off <= now)

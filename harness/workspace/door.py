@@ -174,8 +174,7 @@ async def file_lock(path: Path, busy: str = "", seconds: float = 120.0) -> Async
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        let_go(path, handle)
 
 
 def try_lock(path: Path) -> int | None:
@@ -190,6 +189,12 @@ def try_lock(path: Path) -> int | None:
         pass
     os.close(handle)
     return None
+
+
+def let_go(path: Path, handle: int) -> None:
+    """Delete a lock's file and close it, in this order: whoever locked it meanwhile sees that it is gone."""
+    path.unlink(missing_ok=True)
+    os.close(handle)
 
 
 # ── finding the repository ────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from typing import Any
 import anyio.to_thread
 
 from harness.errors import GitError
-from harness.workspace.door import At, Door, try_lock
+from harness.workspace.door import At, Door, let_go, try_lock
 
 NAME_CHARS = 80
 INDEX = "harness-index"
@@ -141,8 +141,7 @@ class Worktrees:
                     await self.remove(name)
                     swept.append(name)
                 finally:
-                    self.lock_of(name).unlink(missing_ok=True)
-                    os.close(handle)
+                    let_go(self.lock_of(name), handle)
         return swept
 
     async def snapshot(self, path: Path) -> str:

@@ -143,7 +143,7 @@ def _node(task: Task, result: TaskResult | None, live: str | None, at: tuple[flo
     ]
     if full:
         inside += [
-            tag("text", _cut(task.title, 30), x=15, y=24, class_="name"),
+            tag("text", _cut(task.title, 26), x=15, y=24, class_="name"),
             tag("text", tag("tspan", task.id, class_="id"), f"  {note}", x=15, y=43, class_="note"),
         ]
     else:

@@ -292,7 +292,7 @@ def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enou
 def _held(
     name: str, raw: _Raw, target: Mapping[str, Any], enough: int, names: Mapping[str, str], trend: tuple[float | None, ...]
 ) -> Metric:
-    low, high = _bounds(target)
+    low, high = bounds(target)
     return Metric(
         name=name,
         label=target["label"].format(**names),
@@ -319,7 +319,8 @@ def _verdict(raw: _Raw, low: float, high: float, enough: int) -> Verdict:
     return "unclear"
 
 
-def _bounds(target: Mapping[str, Any]) -> tuple[float, float]:
+def bounds(target: Mapping[str, Any]) -> tuple[float, float]:
+    """The least and the most that a target allows; infinite where it has no bound."""
     if "between" in target:
         return tuple(target["between"])  # type: ignore[return-value]
     return target.get("at_least", -inf), target.get("below", inf)

@@ -147,15 +147,23 @@ class RepositorySettings(Value):
 
 
 class ExecutorCommand(Value):
-    """A command-line agent as an executor; `{prompt}`, `{model}`, `{tier}`, `{affinity}`, `{worktree}` are filled in."""
+    """A command-line agent as an executor.
 
-    argv: tuple[str, ...]
+    In `argv`, `environment` and `stdin` these are filled in: `{prompt}`, `{prompt_file}`, `{model}`, `{tier}`,
+    `{affinity}`, `{worktree}`, `{home}` (private and empty), and with a `provider` also `{base_url}` and `{key}`.
+    """
+
+    argv: tuple[str, ...] = Field(min_length=1)
     environment: dict[str, str] = {}
     stdin: str | None = None
+    provider: str | None = None
+    """The provider that it may reach, at `{base_url}` and through the harness, which holds the key."""
     network: bool = False
-    """Agents that call a model themselves need it; their tools then have it too."""
+    """Give it, and its tools, the whole network."""
     model_names: dict[str, str] = {}
-    """Tier → the name this agent knows it by."""
+    """Tier → the name this agent knows it by. Default: the tier's first model of the provider."""
+    usage: Literal["codex", "opencode"] | None = None
+    """Whose JSON events tell its usage; None: not told, and its cost is unknown."""
 
 
 class OwnPrice(Value):

@@ -1,22 +1,135 @@
-"""Any agent CLI as an executor: a preset's argv, filled in. (Signature first; the body follows.)"""
+"""Any agent with a command line as an executor: a preset's argv, filled in and confined."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from harness.config.reading import read_mapping, validate
 from harness.config.settings import ExecutorCommand, Settings
+from harness.errors import ConfigError
+from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn
+from harness.executors.model_door import PLACEHOLDER
+from harness.executors.usage import READERS, Told
+from harness.proc import Completed
 from harness.protocols import Session, Worked
 from harness.sandbox import Sandbox
+from harness.types import ModelCall, Usage
+
+PRESETS = Path(__file__).with_name("presets.yaml")
+LONGEST_ARGUMENT = 120_000
+"""Bytes; Linux takes 128 KiB in one argument."""
+TAIL_CHARS = 2_000
+
+
+def preset(name: str, settings: Settings) -> ExecutorCommand | None:
+    """The preset of that name, the user's before the built-in one; None when there is none."""
+    return settings.executors.get(name) or built_in_presets().get(name)
+
+
+@cache
+def built_in_presets() -> Mapping[str, ExecutorCommand]:
+    """The presets that are shipped, by name."""
+    presets: Mapping[str, ExecutorCommand] = validate(
+        dict[str, ExecutorCommand], read_mapping(PRESETS), "built-in executors"
+    )
+    return presets
 
 
 class CommandExecutor:
+    """Runs one preset's agent in the sandbox. It has done its work when it ends with 0 and tells of no error."""
+
     shared_prefix = False
 
     def __init__(self, name: str, preset: ExecutorCommand, sandbox: Sandbox, settings: Settings) -> None:
         self.name, self._preset, self._sandbox, self._settings = name, preset, sandbox, settings
 
     async def work(self, session: Session) -> Worked:
-        raise NotImplementedError
+        """See Executor; raises MissingTool, ModelAuthError, and ConfigError for a placeholder that means nothing."""
+        preset = self._preset
+        told = Told()
 
+        def read(line: str) -> None:
+            event, told.tools = json_line(line), []
+            if preset.usage and event:
+                READERS[preset.usage](told, dict(event))
+                if told.tools:
+                    tell_turn(session, told.turns, self._model(session), told.tools)
 
-def preset(name: str, settings: Settings) -> ExecutorCommand | None:
-    """The preset of that name, the user's before the built-in one; None when there is none."""
-    return settings.executors.get(name)
+        async with open_agent(session, self._sandbox, self._settings, preset.provider, preset.network) as agent:
+            words = self._words(agent)
+            done = await agent.run(
+                [self._filled(part, words, "argv") for part in preset.argv],
+                {name: self._filled(value, words, "environment") for name, value in preset.environment.items()},
+                None if preset.stdin is None else self._filled(preset.stdin, words, "stdin"),
+                read,
+            )
+            asked = len(agent.door.log) if agent.door else 1
+        return self._verdict(session, done, told, asked)
+
+    def _verdict(self, session: Session, done: Completed, told: Told, asked: int) -> Worked:
+        calls = self._calls(session, done, told, asked)
+        tail = done.output.strip()[-TAIL_CHARS:]
+        if done.timed_out:
+            return ended(session, "limit", calls, told.summary, "the task's time is used up")
+        if told.error or done.exit_code != 0:
+            problem = told.error or f"it ended with exit code {done.exit_code}: {tail}"
+            return ended(session, "error", calls, told.summary, f"{self.name}: {problem}")
+        return ended(session, "finished", calls, told.summary or tail)
+
+    def _calls(self, session: Session, done: Completed, told: Told, asked: int) -> list[ModelCall]:
+        """The agent's usage; requests whose usage it does not tell are counted, and their price is unknown."""
+        usage = told.usage.model_copy(update={"requests": max(asked, told.usage.requests)})
+        model = f"{self._preset.provider or self.name}/{self._model(session)}"
+        if told.known:
+            return [priced(session, model, usage, None, done.seconds, self._settings.prices)]
+        if asked == 0:
+            return []
+        unknown = Usage(requests=asked, unpriced_requests=asked)
+        call = priced(session, model, usage, None, done.seconds, self._settings.prices)
+        return [call.model_copy(update={"usage": unknown})]
+
+    def _model(self, session: Session) -> str:
+        pool, provider = session.pool, self._preset.provider
+        if pool.tier in self._preset.model_names:
+            return self._preset.model_names[pool.tier]
+        fitting = [model for model in pool.models if provider is None or model.startswith(f"{provider}/")]
+        if not fitting and provider:
+            where = ("executors", self.name, "model_names")
+            problem = f"{provider} has no model in tier '{pool.tier}'"
+            raise ConfigError("harness.yaml", where, problem, f"name one there: model_names: {{{pool.tier}: …}}")
+        return fitting[0].partition("/")[2]
+
+    def _words(self, agent: Agent) -> dict[str, str]:
+        session = agent.session
+        prompt = prompt_of(session)
+        (agent.scratch / "prompt.md").write_text(prompt, encoding="utf-8")
+        words = {
+            "prompt": prompt,
+            "prompt_file": f"{agent.home.removesuffix('/home')}/prompt.md",
+            "model": self._model(session),
+            "tier": session.pool.tier,
+            "affinity": session.job.affinity,
+            "worktree": str(session.path),
+            "home": agent.home,
+        }
+        return words | ({"base_url": agent.door.base_url, "key": PLACEHOLDER} if agent.door else {})
+
+    def _filled(self, template: str, words: Mapping[str, str], where: str) -> str:
+        def word(match: re.Match[str]) -> str:
+            if match[1] not in words:
+                known = ", ".join(f"{{{name}}}" for name in words)
+                raise ConfigError(
+                    "harness.yaml", ("executors", self.name, where), f"{match[0]} means nothing here; known: {known}"
+                )
+            return words[match[1]]
+
+        filled = re.sub(r"\{([a-z_]+)\}", word, template)
+        if where != "stdin" and len(filled.encode()) > LONGEST_ARGUMENT:
+            raise ConfigError(
+                "harness.yaml", ("executors", self.name, where), "the prompt is too long for a command line",
+                "use stdin: '{prompt}', or {prompt_file}",
+            )  # fmt: skip
+        return filled

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -46,6 +46,8 @@ class ModelDoor:
     network: bool
     """Whether the sandbox must share the machine's network for that; never with bubblewrap."""
     socket: Path | None = None
+    log: list[str] = field(default_factory=list)
+    """The path of each request for an answer, as they came."""
 
     def through(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs an agent with the door open."""
@@ -74,7 +76,7 @@ async def model_door(provider: Provider, sandbox: Sandbox, scratch: Path) -> Asy
         door = ModelDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", network=True)
     async with httpx2.AsyncClient(timeout=httpx2.Timeout(provider.timeout, connect=30)) as client:
         app = Starlette(
-            routes=[Route("/{path:path}", _Forward(provider, client).serve, methods=["GET", "POST", "HEAD"])]
+            routes=[Route("/{path:path}", _Forward(provider, client, door.log).serve, methods=["GET", "POST", "HEAD"])]
         )
         server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
         async with anyio.create_task_group() as group:
@@ -97,11 +99,14 @@ class _Server(uvicorn.Server):
 class _Forward:
     provider: Provider
     client: httpx2.AsyncClient
+    log: list[str]
 
     async def serve(self, request: Request) -> Response:
         path = request.url.path
         if not path.startswith("/v1/"):
             return Response(status_code=404 if path != "/" else 200)  # clients look whether somebody is there
+        if request.method == "POST" and not path.endswith("/count_tokens"):
+            self.log.append(path)
         base = self.provider.base_url
         base = base if re.search(r"/v\d\w*(/[\w-]+)?$", base) else f"{base}/v1"
         query = f"?{request.url.query}" if request.url.query else ""

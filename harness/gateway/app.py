@@ -93,7 +93,8 @@ class Gateway:
             if not started:
                 await refuse(refusal, form, send)
         except ClientGone:
-            record.status, record.error = 499, "the client hung up"
+            if not record.complete:
+                record.status, record.error = 499, "the client hung up"
         finally:
             self.ledger.in_flight -= 1
             record.seconds = time.perf_counter() - began

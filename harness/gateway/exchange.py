@@ -68,6 +68,8 @@ class Record:
     """None: the price is unknown."""
     translated: bool = False
     stream: bool = False
+    complete: bool = False
+    """The client has the whole answer."""
     fallbacks: list[str] = field(default_factory=list)
     """Models that were tried before the one that answered, each with its trouble."""
     error: str | None = None

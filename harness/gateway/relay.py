@@ -219,7 +219,7 @@ async def _stream(
         refusal = Refusal(502, record.error, code="upstream_broke_off")
         await send({"type": "http.response.body", "body": refusal.event(asked.form), "more_body": True})
     finally:
-        record.usage = tap.usage
+        record.usage, record.complete = tap.usage, tap.complete
     if not started:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -47,14 +47,22 @@ def _count(counts: Mapping[str, Any], name: str) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
+_ENDS: dict[WireName, bytes] = {"messages": b"message_stop", "chat": b"[DONE]", "responses": b"response.completed"}
+
+
 class StreamTap:
     """Watches whole server-sent events go by and remembers the usage they tell; costs one search per chunk."""
 
     def __init__(self, form: WireName) -> None:
         self._form = form
         self._counts: dict[str, Any] = {}
+        self._end = _ENDS[form]
+        self.complete = False
+        """The answer's last event went by; clients hang up on it."""
 
     def feed(self, events: bytes) -> None:
+        if self._end in events:
+            self.complete = True
         if b'"usage"' not in events:
             return
         for line in events.splitlines():

@@ -97,7 +97,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
         effort=fields.take("reasoning_effort", str),
         schema=schema,
         schema_name=schema_name,
-        user=user if isinstance(user, str) else None,
+        user=user if isinstance(user, str) and len(user) <= 64 else None,
         dropped=fields.drop(DROPPED),
     )
     fields.taken.add("max_tokens")

@@ -89,7 +89,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
         stream=fields.take("stream", bool) is True,
         effort=effort or _effort(fields.take("thinking", dict)),
         schema=schema,
-        user=user if isinstance(user, str) else None,
+        user=user if isinstance(user, str) and len(user) <= 64 else None,
         dropped=fields.drop(DROPPED),
     )
     fields.taken.add("thinking")

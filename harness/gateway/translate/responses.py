@@ -91,7 +91,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
         effort=reasoning.get("effort"),
         schema=schema,
         schema_name=schema_name,
-        user=user if isinstance(user, str) else None,
+        user=user if isinstance(user, str) and len(user) <= 64 else None,
         dropped=(*fields.drop(DROPPED), *left_out),
     )
     fields.done()
@@ -228,7 +228,7 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
         "top_p": prompt.top_p,
         "stream": True if prompt.stream else None,
         "reasoning": {"effort": "xhigh" if effort == "max" else effort} if effort else None,
-        "safety_identifier": prompt.user[:64] if prompt.user else None,
+        "safety_identifier": prompt.user,
     }
     return body | {name: value for name, value in optional.items() if value is not None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from harness import spool
@@ -12,6 +13,8 @@ EVENTS = ("on_create", "on_update")
 BEFORE = ".before-harness"
 """Suffix of the hook that was there first; ours runs it."""
 MARK = b"# harness hook, version "
+OWN_STATE = b"harness=${0%/*}/../../.harness"
+"""The hook's line that says where the repository's state is."""
 
 
 def install(root: Path, state: Path) -> list[Path]:
@@ -21,6 +24,8 @@ def install(root: Path, state: Path) -> list[Path]:
     """
     folder = _folder(root)
     text = (shipped("plugins") / "beads" / "hook.sh").read_bytes()
+    if folder.parent != root / ".beads":  # redirected: from there, this repository is not two folders up
+        text = text.replace(OWN_STATE, b"harness=" + shlex.quote(str(state.resolve())).encode())
     folder.mkdir(exist_ok=True)
     spool.folder(state).mkdir(parents=True, exist_ok=True)
     changed = []
@@ -60,13 +65,20 @@ def remove(root: Path, state: Path) -> list[Path]:
 
 def installed(root: Path) -> bool:
     """Whether all our hooks are in place."""
-    return all(_is_ours(root / ".beads" / "hooks" / event) for event in EVENTS)
+    return (root / ".beads").is_dir() and all(_is_ours(_folder(root) / event) for event in EVENTS)
 
 
 def _folder(root: Path) -> Path:
+    """Where bd looks for hooks: beside its database, which a `redirect` may have elsewhere (Gas Town's clones)."""
     beads = root / ".beads"
     if not beads.is_dir():
         raise TrackerError(f"no Beads database at {root}", "run `bd init` there first")
+    redirect = beads / "redirect"
+    if redirect.is_file():
+        target = (root / redirect.read_text(encoding="utf-8").strip()).resolve()
+        if not target.is_dir():
+            raise TrackerError(f"{redirect} leads to {target}, which is no folder", "`gt doctor` repairs it")
+        beads = target
     return beads / "hooks"
 
 

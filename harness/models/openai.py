@@ -7,12 +7,18 @@ from typing import Any
 
 import httpx2
 import openai
+from openai.types.chat import ChatCompletionStreamOptionsParam
 
 from harness.models.failures import Failure, failure_of
 from harness.models.headers import call_headers
+from harness.models.openai_stream import assembled
 from harness.models.openai_wire import Dialect, answer_of, request_body
 from harness.models.providers import Answer, Provider
 from harness.types import ModelRequest
+
+WHOLE_UP_TO = 4096
+"""Output tokens: a longer answer is streamed, so that it never looks like a dead connection."""
+WITH_USAGE: ChatCompletionStreamOptionsParam = {"include_usage": True}
 
 
 def connect(provider: Provider) -> OpenAIAdapter:
@@ -54,14 +60,20 @@ class OpenAIAdapter:
 
     async def _ask(self, model: str, request: ModelRequest, dialect: Dialect) -> Answer:
         body = request_body(request, model, dialect)
+        create, headers = self._client.chat.completions.create, call_headers(request)
         try:
-            completion = await self._client.chat.completions.create(**body, extra_headers=call_headers(request))
-        except openai.OpenAIError as error:
+            if dialect.streams and request.max_output_tokens > WHOLE_UP_TO:
+                chunks = await create(**body, stream=True, stream_options=WITH_USAGE, extra_headers=headers)
+                async with chunks:
+                    completion = await assembled(chunks)
+            else:
+                completion = plain(await create(**body, extra_headers=headers))
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise translated(error, self.provider) from error
-        return answer_of(plain(completion), request, body)
+        return answer_of(completion, request, body)
 
 
-def translated(error: openai.OpenAIError, provider: Provider) -> Failure:
+def translated(error: openai.OpenAIError | httpx2.HTTPError, provider: Provider) -> Failure:
     """An SDK error as a Failure."""
     if isinstance(error, openai.APITimeoutError):
         return Failure("timeout", f"no answer within {provider.timeout:g} s")
@@ -73,7 +85,7 @@ def translated(error: openai.OpenAIError, provider: Provider) -> Failure:
         said = said if isinstance(said, str) else error.message
         code = error.code if isinstance(error.code, str) else error.type
         return failure_of(error.status_code, said, error.response.headers, code or "")
-    return Failure("transient", f"the answer could not be read: {error}")
+    return Failure("transient", f"the answer broke off: {error}")
 
 
 def plain(document: Any) -> dict[str, Any]:
@@ -91,9 +103,11 @@ def _adapted(dialect: Dialect, failure: Failure) -> Dialect | None:
         return None
     if dialect.structured and any(word in said for word in ("response_format", "json_schema", "structured output")):
         return replace(dialect, structured=False)
-    if "max_completion_tokens" in said or "max_tokens" in said:
-        if dialect.max_tokens == "max_tokens" and "unsupported" in said:
+    if dialect.streams and "stream" in said:
+        return replace(dialect, streams=False)
+    if any(word in said for word in ("unsupported", "unrecognized", "not permitted", "unknown")):
+        if dialect.max_tokens == "max_tokens" and "max_completion_tokens" in said:
             return replace(dialect, max_tokens="max_completion_tokens")
-        if dialect.max_tokens == "max_completion_tokens" and "unsupported" in said:
+        if dialect.max_tokens == "max_completion_tokens" and "max_completion_tokens" in said:
             return replace(dialect, max_tokens="max_tokens")
     return None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import httpx2
 import openai
 
 from harness.models.failures import Failure
@@ -50,7 +51,7 @@ class ResponsesAdapter:
         body = request_body(request, model, self.provider.name, structured)
         try:
             response = await self._client.responses.create(**body, extra_headers=call_headers(request))
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise translated(error, self.provider) from error
         return answer_of(plain(response), request, body, self.provider.name)
 

@@ -29,6 +29,8 @@ class Dialect:
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     structured: bool = True
     """False: the schema stands in the prompt."""
+    streams: bool = True
+    """Whether long answers can be streamed with their usage at the end."""
 
 
 def request_body(request: ModelRequest, model: str, dialect: Dialect) -> dict[str, Any]:

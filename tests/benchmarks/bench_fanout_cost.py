@@ -4,9 +4,9 @@ the published rules. The claim: at most 1.1 times the ideal, which is one write 
     python -m tests.benchmarks.bench_fanout_cost [WORKERS] [PREFIX_TOKENS]
 
 The real execute phase schedules, the real client calls over the Anthropic wire format; backend and merges are
-stand-ins. `phase` is the product; `at once` is the same without the first call that warms the cache; `one by one` runs a
-single worker at a time, so that every later one finds the prefix written; `computed` prices one write of the prefix, a
-read of it for every other call and everything else as plain input.
+stand-ins. `phase` is the product; `at once` is the same without the first call that warms the cache; `one by one` runs
+a single worker at a time, so that every later one finds the prefix written; `computed` prices one write of the prefix,
+a read of it for every other call and everything else as plain input.
 """
 
 from __future__ import annotations

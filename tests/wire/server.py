@@ -7,7 +7,8 @@
 
 It speaks Anthropic Messages, OpenAI Chat Completions and OpenAI Responses at once, each streaming and whole. Replies
 come from a Script (matched by what the request says: see `reading.facts_from`), from a list that is dealt out in
-order, or from a function `WireRequest → reply`. A reply is a `Said`, or a mapping in the script's words.
+order, or from a function `WireRequest → reply`. A reply is a `Said`, a mapping in the script's words, or a Response of
+Starlette's, which is sent as it is.
 Usage follows the published caching rules (`harness.models.prompt_cache`) unless the reply gives its own.
 """
 
@@ -57,7 +58,8 @@ class WireRequest:
     """What it was billed, once answered."""
 
 
-Answers = Script | Iterable[Said | Mapping[str, Any]] | Callable[[WireRequest], Said | Mapping[str, Any]]
+Given = Said | Mapping[str, Any] | Response
+Answers = Script | Iterable[Given] | Callable[[WireRequest], Given]
 
 
 class WireServer:
@@ -164,19 +166,21 @@ class WireServer:
         self.requests.append(arrived)
         return arrived
 
-    def _said(self, arrived: WireRequest) -> Said:
+    def _said(self, arrived: WireRequest) -> Said | Response:
         if isinstance(self._answers, Script):
-            said = self._answers.find(arrived.facts, self._seen)
+            found: Said | Response | None = self._answers.find(arrived.facts, self._seen)
             missing = self._answers.missing(arrived.facts)
         elif callable(self._answers):
-            said, missing = _as_said(self._answers(arrived)), ""
+            found, missing = _as_said(self._answers(arrived)), ""
         else:
             given = next(self._dealt, None)
-            said, missing = (None if given is None else _as_said(given)), "the list of replies is used up"
-        return said or Reply(error=ScriptedError(kind="bad_request", message=missing))
+            found, missing = (None if given is None else _as_said(given)), "the list of replies is used up"
+        return found or Reply(error=ScriptedError(kind="bad_request", message=missing))
 
     async def _answer(self, arrived: WireRequest, wire: Wire) -> Response:
         said = self._said(arrived)
+        if isinstance(said, Response):
+            return said
         model = str(arrived.body.get("model", ""))
         bill, cache = self._bill(arrived, wire, model)
         defaults = self._answers.defaults.seconds if isinstance(self._answers, Script) else 0.0
@@ -223,8 +227,8 @@ class WireServer:
                 await asyncio.sleep(self._chunk_seconds)
 
 
-def _as_said(given: Said | Mapping[str, Any]) -> Said:
-    return given if isinstance(given, Said) else Reply.model_validate(given)
+def _as_said(given: Given) -> Said | Response:
+    return given if isinstance(given, Said | Response) else Reply.model_validate(given)
 
 
 def _refusal(wire: Wire, error: ScriptedError) -> JSONResponse:

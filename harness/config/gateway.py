@@ -6,55 +6,22 @@ what `harness config import` prints is what `harness serve` runs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from harness.config.plano import is_plano, plano_section
-from harness.config.reading import environment, expand, parse, read_mapping, validate
+from harness.config.reading import environment, expand, read_mapping, validate
 from harness.config.settings import ProviderSettings, RoutePreference, Settings
+from harness.config.targets import ModelRow, Target, known_providers, resolve, target_of
 from harness.errors import ConfigError, did_you_mean
 from harness.types import Value
 
-WireName = Literal["messages", "chat", "responses"]
+_VARIABLE = re.compile(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?")
 SCENARIOS = ("image", "web_search", "long_context", "plan_implementation", "think", "background", "default")
-_FORMATS: dict[str, tuple[WireName, ...]] = {
-    "anthropic": ("messages",),
-    "openai": ("chat",),
-    "openai_responses": ("responses",),
-}
-
-
-class ModelRow(Value):
-    """One model clients may ask for, or all of a provider's (`openai/*`)."""
-
-    model: str
-    """`provider/model`."""
-    name: str | None = None
-    """What clients and routes call it; default: `model` itself."""
-    interface: str | None = None
-    """For a provider of your own: the known provider whose API it imitates."""
-    base_url: str | None = None
-    """Including the API's version, as `https://host/v1`; without any path `/v1` is assumed."""
-    api_key: SecretStr | None = None
-    passthrough_auth: bool = False
-    """Forward the client's credential instead of ours."""
-    headers: dict[str, SecretStr] = {}
-    default: bool = False
-    internal: bool = False
-    """Not listed and not routed to."""
-
-    @field_validator("model")
-    @classmethod
-    def _has_provider(cls, model: str) -> str:
-        provider, _, name = model.partition("/")
-        if not provider.strip() or not name.strip():
-            raise ValueError(f"'{model}' has no provider; write provider/model, or provider/* for all of its models")
-        return model
 
 
 class Route(RoutePreference):
@@ -207,26 +174,6 @@ class GatewaySection(Value):
         return self
 
 
-class Target(Value):
-    """One model as the gateway reaches it."""
-
-    name: str
-    provider: str
-    model: str
-    """What the provider calls it; `*` for all."""
-    urls: dict[WireName, str]
-    """Endpoint for each wire format the provider speaks, its own format first."""
-    api_key: SecretStr | None = None
-    passthrough_auth: bool = False
-    headers: dict[str, SecretStr] = {}
-    internal: bool = False
-
-    @property
-    def format(self) -> WireName:
-        """The provider's own wire format."""
-        return next(iter(self.urls))
-
-
 class GatewaySettings(Value):
     """Everything the gateway runs on; names are checked and references resolve."""
 
@@ -237,11 +184,6 @@ class GatewaySettings(Value):
     """No model was listed: any model of a known provider may be asked for."""
     source: str = "defaults"
     warnings: tuple[str, ...] = ()
-
-
-def known_providers() -> dict[str, dict[str, Any]]:
-    """The shipped table of providers: base URL, wire formats, environment variable of the key."""
-    return parse((files("harness.config") / "providers.yaml").read_text("utf-8"), "providers.yaml", "yaml")
 
 
 def gateway_settings(
@@ -259,7 +201,24 @@ def gateway_settings(
         data = expand(providers, variables, str(file), ("providers",))
         rows = validate(dict[str, ProviderSettings], data, str(file), ("providers",))
         settings = settings.model_copy(update={"providers": rows})
-    return build(expand(section, variables, str(file)), settings, str(file), variables, warnings)
+    section, unset = _without_unset_keys(section, variables)
+    return build(expand(section, variables, str(file)), settings, str(file), variables, (*warnings, *unset))
+
+
+def _without_unset_keys(
+    section: dict[str, Any], variables: Mapping[str, str]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """A key whose variable is not set only stops requests to its model; decisions need no keys."""
+    rows: list[Any] = []
+    warnings: list[str] = []
+    for row in section.get("models") or ():
+        key = row.get("api_key") if isinstance(row, dict) else None
+        match = _VARIABLE.fullmatch(key) if isinstance(key, str) else None
+        if match is not None and match[1] not in variables:
+            row = {**{name: value for name, value in row.items() if name != "api_key"}, "missing_key": match[1]}
+            warnings.append(f"{match[1]} is not set: requests to {row['model']} will be refused; decisions work")
+        rows.append(row)
+    return {**section, **({"models": rows} if rows else {})}, tuple(warnings)
 
 
 def is_foreign(data: Mapping[str, Any]) -> bool:
@@ -368,7 +327,7 @@ def build(
     rows = section.models or tuple(ModelRow(model=f"{name}/*") for name in {**known, **settings.providers})
     targets: dict[str, Target] = {}
     for number, row in enumerate(rows):
-        target = _target(row, known, settings.providers, variables, where, number)
+        target = target_of(row, known, settings.providers, variables, where, number)
         if target.name in targets:
             raise ConfigError(where, ("gateway", "models", number), f"'{target.name}' stands twice")
         targets[target.name] = target
@@ -390,65 +349,6 @@ def build(
     )
     _check_references(built, settings, where)
     return built
-
-
-def _target(
-    row: ModelRow,
-    known: Mapping[str, Mapping[str, Any]],
-    own: Mapping[str, ProviderSettings],
-    variables: Mapping[str, str],
-    where: str,
-    number: int,
-) -> Target:
-    provider, _, model = row.model.partition("/")
-    mine, table = own.get(provider), known.get(row.interface or provider)
-    if table is None and mine is None:
-        raise ConfigError(
-            where,
-            ("gateway", "models", number),
-            f"unknown provider '{provider}'{did_you_mean(provider, known)}",
-            "give it `base_url` and `interface` (openai, anthropic, …), or an entry in `providers:`",
-        )
-    speaks: tuple[WireName, ...] = tuple(table["speaks"]) if table else ()
-    if mine is not None:
-        speaks = tuple(dict.fromkeys((*_FORMATS[mine.format], *speaks)))
-    base = (
-        row.base_url
-        or (mine.base_url if mine else None)
-        or (table["base_url"] if table and not row.interface else None)
-    )
-    if base is None:
-        raise ConfigError(
-            where,
-            ("gateway", "models", number, "base_url"),
-            "is missing",
-            f"say where '{provider}' is, e.g. http://localhost:8000/v1",
-        )
-    key_name = (mine.api_key_env if mine else None) or (table or {}).get("key")
-    found = variables.get(key_name) if key_name else None
-    key = row.api_key or (mine.api_key if mine else None) or (SecretStr(found) if found else None)
-    return Target(
-        name=row.name or row.model,
-        provider=provider,
-        model=model,
-        internal=row.internal,
-        urls={form: endpoint(base, form, where, number) for form in speaks},
-        headers=row.headers,
-        api_key=None if row.passthrough_auth else key,
-        passthrough_auth=row.passthrough_auth,
-    )
-
-
-def endpoint(base: str, form: WireName, where: str = "base_url", number: int = 0) -> str:
-    """The URL of one wire format below a base URL; a base without a path gets `/v1`."""
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(
-            where, ("gateway", "models", number, "base_url"), f"'{base}' is no URL", "start it with http:// or https://"
-        )
-    path = parts.path.rstrip("/") or "/v1"
-    leaf = {"messages": "messages", "chat": "chat/completions", "responses": "responses"}[form]
-    return f"{parts.scheme}://{parts.netloc}{path}/{leaf}"
 
 
 def _check_references(built: GatewaySettings, settings: Settings, where: str) -> None:
@@ -477,20 +377,6 @@ def _check_references(built: GatewaySettings, settings: Settings, where: str) ->
 
 
 def _check_model(built: GatewaySettings, model: str, where: str, path: tuple[str | int, ...]) -> None:
-    if resolve(built, model) is None:
+    if resolve(built.targets, model) is None:
         names = [name for name in built.targets if not name.endswith("/*")] or list(built.targets)
         raise ConfigError(where, path, f"no model '{model}'; known: {', '.join(names)}{did_you_mean(model, names)}")
-
-
-def resolve(built: GatewaySettings, model: str) -> Target | None:
-    """The target of a name: exact, a bare model id that one entry has, or a provider's wildcard. None: unknown."""
-    exact = built.targets.get(model)
-    if exact is not None and exact.model != "*":
-        return exact
-    provider, slash, rest = model.partition("/")
-    if slash and rest and rest != "*":
-        wild = built.targets.get(f"{provider}/*")
-        if wild is not None:
-            return wild.model_copy(update={"name": model, "model": rest})
-    same = [target for target in built.targets.values() if target.model == model and not target.internal]
-    return same[0] if len(same) == 1 else None

@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from harness.config.gateway import GatewaySettings, WireName
+from harness.config.gateway import GatewaySettings
+from harness.config.targets import WireName
 from harness.gateway.body import ClientGone, parse_object, read_body
 from harness.gateway.conversation import estimated_tokens, items
 from harness.gateway.cooldown import Cooldown

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.gateway import WireName
+from harness.config.targets import WireName
 from harness.gateway.exchange import Asked
 from harness.gateway.refusal import Refusal
 

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from harness.config.gateway import GatewaySettings, Route, Target, resolve
+from harness.config.gateway import GatewaySettings, Route
+from harness.config.targets import Target, resolve
 from harness.gateway import conversation
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.exchange import Asked, Decision
@@ -75,7 +76,7 @@ class Decider:
             real = name
             while real in self._section.aliases:
                 real = self._section.aliases[real]
-            self._targets[name] = resolve(self._settings, real)
+            self._targets[name] = resolve(self._settings.targets, real)
         return self._targets[name]
 
     async def serve(self, asked: Asked) -> Decision:

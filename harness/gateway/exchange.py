@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.config.gateway import Target, WireName
+from harness.config.targets import Target, WireName
 from harness.types import Usage
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from harness.config.gateway import Target, WireName
+from harness.config.targets import Target, WireName
 from harness.gateway.body import with_model
 from harness.gateway.exchange import CREDENTIALS, HOP_BY_HOP, OURS, Asked, Decision, Record, credential
 from harness.gateway.refusal import Refusal
@@ -49,7 +49,9 @@ def prepare(asked: Asked, target: Target, via: str) -> Sendable:
     else:
         change = Translation(asked.form, form, {"model": "", **asked.body}, target.model)
         body = change.request
-    url = target.urls[form] + (f"?{asked.query}" if asked.query and change is None else "")
+    url = target.urls[form] + (
+        f"?{asked.query}" if asked.query and change is None and "?" not in target.urls[form] else ""
+    )
     return Sendable(target, url, _headers(asked, target, form, via), body, change)
 
 
@@ -72,7 +74,9 @@ def _credentials(asked: Asked, target: Target, form: WireName) -> dict[str, str]
         key = target.api_key.get_secret_value()
         if form == "messages" and target.provider == "anthropic" and not key.startswith("sk-ant-oat"):
             return {"x-api-key": key}
-        return {"authorization": f"Bearer {key}"}
+        return {"api-key": key} if target.provider == "azure_openai" else {"authorization": f"Bearer {key}"}
+    if target.missing_key is not None:
+        raise Refusal(401, f"{target.name}: {target.missing_key} is not set where the gateway runs")
     if not target.passthrough_auth and target.provider != HOME[asked.form]:
         return {}
     if form == asked.form == "messages":

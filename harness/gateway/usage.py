@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from harness.config.gateway import WireName
+from harness.config.targets import WireName
 from harness.types import Usage
 
 

@@ -1,4 +1,4 @@
-"""Real coding agents through the gateway, each editing a file: to a model of their own format, and to a translated one."""
+"""Real coding agents through the gateway, each editing a file: same format, and translated."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from harness.config.gateway import WireName
+from harness.config.targets import WireName
 from harness.gateway.refusal import Refusal
 from harness.gateway.translate import chat, messages, responses
 from harness.gateway.translate.neutral import Answer, Prompt

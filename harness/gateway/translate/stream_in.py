@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from harness.config.gateway import WireName
+from harness.config.targets import WireName
 from harness.gateway.translate import chat, messages, responses
 from harness.gateway.translate.neutral import Began, Count, Delta, Ended, Event, Failed, Ping, Stop
 

@@ -24,7 +24,7 @@ INDEX = "harness-index"
 def flat_name(name: str) -> str:
     """A name as one path component that any file system takes; different names stay different."""
     safe = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", name).strip("-.")
-    if safe == name and len(name) <= NAME_CHARS and not name.lower().endswith(".lock"):
+    if safe and safe == name and len(name) <= NAME_CHARS and not name.lower().endswith(".lock"):
         return name
     return f"{safe[: NAME_CHARS - 9].rstrip('-.')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
 

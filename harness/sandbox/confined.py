@@ -158,10 +158,10 @@ class Sandbox:
             if path.resolve() != path:
                 argv += ["--ro-bind-try", str(path.resolve()), str(path.resolve())]
         git = git_folder(worktree)
-        if git.readable:
-            argv += ["--ro-bind", str(git.readable), str(git.readable)]
-            for path in git.hidden:
-                argv += ["--ro-bind", "/dev/null", str(path)]
+        for path in git.readable:
+            argv += ["--ro-bind", str(path), str(path)]
+        for path in git.hidden:
+            argv += ["--ro-bind", "/dev/null", str(path)]
         argv += ["--bind", str(worktree), str(worktree)]
         if git.marker:
             argv += ["--ro-bind", str(git.marker), str(git.marker)]
@@ -175,8 +175,8 @@ class Sandbox:
                 "work in a git worktree, or install bubblewrap",
             )
         readable = [*SYSTEM, *ETC, Path("/proc"), *shown]
-        if git.readable and not git.hidden:
-            readable.append(git.readable)
+        if not git.hidden:
+            readable += git.readable
         return {
             "abi": self.abi,
             "readable": [str(path) for path in readable],

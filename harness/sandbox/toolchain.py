@@ -106,9 +106,9 @@ class GitFolder:
 
     marker: Path | None = None
     """`.git` in the worktree; a file in a worktree made by `git worktree`, a folder in a plain clone."""
-    readable: Path | None = None
+    readable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
-    """Files in `readable` that hold, or may hold, credentials."""
+    """Files in there that hold, or may hold, credentials."""
 
 
 def git_folder(worktree: Path) -> GitFolder:
@@ -125,7 +125,21 @@ def git_folder(worktree: Path) -> GitFolder:
     if not known or not _points_back(entry, marker):
         return GitFolder(marker)
     configs = (common / "config", common / "config.worktree", entry / "config.worktree")
-    return GitFolder(marker, common, tuple(path for path in configs if path.is_file() and _holds_credentials(path)))
+    hidden = tuple(path for path in configs if path.is_file() and _holds_credentials(path))
+    return GitFolder(marker, (common, *_elsewhere(common)), hidden)
+
+
+def _elsewhere(common: Path) -> Iterable[Path]:
+    """What a git folder borrows from others: linked parts, and object stores named as alternates."""
+    for name in ("objects", "refs", "packed-refs", "shallow"):
+        if (common / name).is_symlink() and (common / name).exists():
+            yield (common / name).resolve()
+    alternates = common / "objects" / "info" / "alternates"
+    if alternates.is_file():
+        for line in alternates.read_text(encoding="utf-8", errors="replace").splitlines():
+            path = (common / "objects").resolve() / line.strip()
+            if line.strip() and path.is_dir():
+                yield path.resolve()
 
 
 def _points_back(entry: Path, marker: Path) -> bool:

@@ -51,7 +51,8 @@ def _attribute(name: str, value: object) -> str:
 
 _CONTROL = {code: "�" for code in (*range(9), 11, 12, *range(14, 32), 127)} | {
     # Marks that reorder text, by which code can be made to read as what it is not.
-    code: f"⟨U+{code:04X}⟩" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)
+    code: f"⟨U+{code:04X}⟩"
+    for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)
 }
 
 

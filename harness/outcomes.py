@@ -207,7 +207,8 @@ class Outcomes:
             self._count(found, -1)
             for outcome in found:
                 self._db.execute(
-                    "UPDATE outcomes SET rating = ?, notes = coalesce(?, notes) WHERE id = ?", (rating, notes, outcome.id)
+                    "UPDATE outcomes SET rating = ?, notes = coalesce(?, notes) WHERE id = ?",
+                    (rating, notes, outcome.id),
                 )
             now = [outcome for old in found for outcome in self._select("WHERE id = ?", (old.id,))]
             self._count(now, 1)

@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=since, default=0, metavar="PERIOD", help="30d, 12h, 4w or a date (default: everything)"
     )
-    parser.add_argument("--what-learned", action="store_true", help="what routing has learned from outcomes, key by key")
+    parser.add_argument(
+        "--what-learned", action="store_true", help="what routing has learned from outcomes, key by key"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -121,7 +123,8 @@ def _money(money: Money, cache_share: float | None) -> Iterator[str]:
             told = f"saved ${saved:.2f} ({saved / cost:.0%})" if saved >= 0 else f"routing LOST ${-saved:.2f}"
             yield f"  The same work all {tier}: about ${cost:.2f}, {told}"
     if money.losing_runs:
-        yield f"  {money.losing_runs} of {money.comparable_runs} runs cost more than all {money.baseline_tier} would have"
+        runs = f"{money.losing_runs} of {money.comparable_runs} runs"
+        yield f"  {runs} cost more than all {money.baseline_tier} would have"
     if cache_share is not None:
         yield f"  {cache_share:.0%} of input tokens came from a cache"
     if money.baseline:

@@ -54,7 +54,9 @@ def file_diff(file: FileDiff, open_: bool = False) -> Html:
         tag("span", tag("code", file.path), " ", tag("span", file.note, class_="quiet"), class_="grow"),
         tag("span", tag("span", f"+{file.added}", class_="add"), " ", tag("span", f"−{file.removed}", class_="del")),
     )
-    return tag("details", head, tag("pre", _lines(file), class_="diff") if file.lines else None, class_="file", open=open_)
+    return tag(
+        "details", head, tag("pre", _lines(file), class_="diff") if file.lines else None, class_="file", open=open_
+    )
 
 
 def _lines(file: FileDiff) -> Iterator[Html]:
@@ -65,7 +67,7 @@ def _lines(file: FileDiff) -> Iterator[Html]:
 def _path(head: str) -> str:
     named = re.findall(r"^\+\+\+ b/(.*)$|^rename to (.*)$", head, re.MULTILINE)
     if named:
-        return next(part for part in named[0] if part)
+        return str(next(part for part in named[0] if part))
     match = re.match(r"diff --git (?:\"?a/(.*?)\"?) (?:\"?b/)", head)
     return match[1] if match else head.split("\n")[0].removeprefix("diff --git ")
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from harness import __version__
 from harness.drawing import graph
 from harness.markup import Html, join, tag
-from harness.report.diffs import files_of, file_diff
+from harness.report.diffs import file_diff, files_of
 from harness.report.nextsteps import next_steps
 from harness.report.parts import (
     between,
@@ -38,6 +38,7 @@ MOODS = {
     "done": "good", "failed": "bad", "rejected": "bad", "over_budget": "warn", "interrupted": "warn",
     "cancelled": "none", "running": "busy", "skipped": "none",
 }  # fmt: skip
+_PLAIN = str | int | float
 _SEVERITIES = {"critical": "bad", "major": "warn", "minor": "none", "info": "none"}
 
 
@@ -68,9 +69,13 @@ def _head(run: Run) -> Html:
     facts = (
         join(("run ", tag("code", run.id))),
         f"pipeline {run.pipeline.name}",
-        join(("base ", tag("code", run.base[:10]), f" of {run.base_branch}" if run.base_branch else "")) if run.base else None,
+        join(("base ", tag("code", run.base[:10]), f" of {run.base_branch}" if run.base_branch else ""))
+        if run.base
+        else None,
         moment(run.started_at),
-        between([tag("span", label, class_="pill none") for label in run.issue.labels], " ") if run.issue.labels else None,
+        between([tag("span", label, class_="pill none") for label in run.issue.labels], " ")
+        if run.issue.labels
+        else None,
     )
     return tag(
         "header",
@@ -126,7 +131,9 @@ def _graph(run: Run) -> Html | None:
     if not run.plan:
         return None
     live = {} if run.status != "running" else {task.id: "waiting" for task in run.plan.tasks}
-    return section("Tasks and their order", tag("div", graph(run, live), class_="card scroll"), lead=prose(run.plan.summary))
+    return section(
+        "Tasks and their order", tag("div", graph(run, live), class_="card scroll"), lead=prose(run.plan.summary)
+    )
 
 
 def _timeline_lead(run: Run) -> Html:
@@ -298,7 +305,7 @@ def _happened(events: Sequence[Event]) -> Html:
     shown = [event for event in events if event.kind != "task.turn"][-400:]
     rows = (
         (event.at.strftime("%H:%M:%S"), event.kind, event.task_id or event.phase or "",
-         ", ".join(f"{name} {value}" for name, value in event.data.items() if isinstance(value, str | int | float))[:200])
+         ", ".join(f"{name} {value}" for name, value in event.data.items() if isinstance(value, _PLAIN))[:200])
         for event in shown
     )  # fmt: skip
     return section("Log", more(count(len(shown), "event"), table(("time", "event", "of", ""), rows)))
@@ -327,7 +334,9 @@ def _seconds(run: Run) -> float:
 def _busy(attempts: Iterable[Attempt]) -> str | None:
     shown = list(attempts)
     workers = len({attempt.worker for attempt in shown})
-    return f"{duration(sum(attempt.seconds for attempt in shown))} of work, {count(workers, 'worker')}" if shown else None
+    return (
+        f"{duration(sum(attempt.seconds for attempt in shown))} of work, {count(workers, 'worker')}" if shown else None
+    )
 
 
 def _short(number: int) -> str:

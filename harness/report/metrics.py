@@ -1,4 +1,4 @@
-"""The metrics of routing against their targets, from stored outcomes. Standard library only: `harness stats` starts fast."""
+"""The metrics of routing against their targets. Standard library only, so that `harness stats` starts fast."""
 
 from __future__ import annotations
 
@@ -156,7 +156,8 @@ class _Runs:
             total(iif({known}, 1.0 * baseline_nusd * baseline_nusd, 0)) * 1e-18,
             total(iif({known}, 1.0 * cost_nusd * baseline_nusd, 0)) * 1e-18,
             total(iif({known}, strong_nusd, 0)) * 1e-9, sum({known} AND cost_nusd > baseline_nusd),
-            total(1.0 * cost_nusd * cost_nusd) * 1e-18, total(1.0 * tasks * tasks), total(1.0 * cost_nusd * tasks) * 1e-9
+            total(1.0 * cost_nusd * cost_nusd) * 1e-18, total(1.0 * tasks * tasks),
+            total(1.0 * cost_nusd * tasks) * 1e-9
             FROM runs WHERE at >= ? AND scripted = ? AND experiment = 0 GROUP BY day""",
             since,
             int(scripted),
@@ -185,7 +186,9 @@ class _Runs:
             return _NONE
         value, low, high = ratio(n, cost, base, s[14], s[15], s[16])
         left_out = int(s[0]) - n
-        return _Raw(1 - value, 1 - high, 1 - low, n, f"{left_out} runs with unknown prices left out" if left_out else "")
+        return _Raw(
+            1 - value, 1 - high, 1 - low, n, f"{left_out} runs with unknown prices left out" if left_out else ""
+        )
 
     def task_cost(self, days: Iterable[int] | None = None) -> _Raw:
         s = self._of(days)
@@ -285,12 +288,19 @@ def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enou
             wrong += starts - escalates
         elif not lower:
             unchecked += starts - escalates
-    note = f"{unchecked} tasks not checked for a cheaper tier: it has under {enough} outcomes there" if unchecked else ""
+    note = (
+        f"{unchecked} tasks not checked for a cheaper tier: it has under {enough} outcomes there" if unchecked else ""
+    )
     return _Raw((n - wrong) / n, *wilson(n - wrong, n), n, note) if n else _NONE
 
 
 def _held(
-    name: str, raw: _Raw, target: Mapping[str, Any], enough: int, names: Mapping[str, str], trend: tuple[float | None, ...]
+    name: str,
+    raw: _Raw,
+    target: Mapping[str, Any],
+    enough: int,
+    names: Mapping[str, str],
+    trend: tuple[float | None, ...],
 ) -> Metric:
     low, high = bounds(target)
     return Metric(
@@ -322,7 +332,7 @@ def _verdict(raw: _Raw, low: float, high: float, enough: int) -> Verdict:
 def bounds(target: Mapping[str, Any]) -> tuple[float, float]:
     """The least and the most that a target allows; infinite where it has no bound."""
     if "between" in target:
-        return tuple(target["between"])  # type: ignore[return-value]
+        return tuple(target["between"])
     return target.get("at_least", -inf), target.get("below", inf)
 
 

@@ -40,10 +40,14 @@ def _done(run: Run) -> list[Html]:
 def _failed(run: Run) -> list[Html]:
     failed = [result.task_id for result in run.results if result.status == "failed"]
     steps = [
-        join(("See what verification said: ", [(tag("a", f"task {name}", href=f"#task-{name}"), " ") for name in failed]))
+        join(
+            ("See what verification said: ", [(tag("a", f"task {name}", href=f"#task-{name}"), " ") for name in failed])
+        )
     ]
     steps = steps if failed else []
-    steps.append(_step("With the cause removed, go on where it stopped; nothing is paid twice: ", f"harness resume {run.id}"))
+    steps.append(
+        _step("With the cause removed, go on where it stopped; nothing is paid twice: ", f"harness resume {run.id}")
+    )
     return steps
 
 
@@ -64,7 +68,10 @@ def _interrupted(run: Run) -> list[Html]:
 
 
 def _running(run: Run) -> list[Html]:
-    return [_step("Watch it: ", "harness serve"), _step("Stop it, keeping what is finished: ", f"harness cancel {run.id}")]
+    return [
+        _step("Watch it: ", "harness serve"),
+        _step("Stop it, keeping what is finished: ", f"harness cancel {run.id}"),
+    ]
 
 
 def _step(words: str, command: str) -> Html:

@@ -59,9 +59,7 @@ def tier_name(tier: str) -> Html:
 
 def legend(items: Iterable[tuple[str, str]]) -> Html:
     """(CSS class, words) → a line of coloured dots with words."""
-    return tag(
-        "div", (tag("span", tag("span", class_=f"dot {name}"), words) for name, words in items), class_="legend"
-    )
+    return tag("div", (tag("span", tag("span", class_=f"dot {name}"), words) for name, words in items), class_="legend")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: frozenset[int] = frozenset()) -> Html:
@@ -83,7 +81,8 @@ Bar = tuple[str, Sequence[tuple[str, Decimal, str]], str, bool]
 
 def bars(items: Sequence[Bar]) -> Html:
     """Horizontal bars on one scale."""
-    most = max((sum((amount for _, amount, _ in segments), Decimal(0)) for _, segments, _, _ in items), default=Decimal(0))
+    sums = [sum((amount for _, amount, _ in segments), Decimal(0)) for _, segments, _, _ in items]
+    most = max(sums, default=Decimal(0))
     cells: list[Html] = []
     for name, segments, words, ghost in items:
         track = [
@@ -145,7 +144,7 @@ def prose(text: str) -> Html:
 
 def usd(amount: Decimal | float) -> str:
     """`$0.0613`, `$4.12`: two more digits where cents would hide it."""
-    return f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.4f}"
+    return f"${amount:,.2f}" if amount >= 1 or amount <= -1 else f"${amount:.4f}"
 
 
 def duration(seconds: float) -> str:

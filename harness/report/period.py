@@ -42,7 +42,9 @@ def _head(stats: Stats) -> Html:
     first, last = stats.first_day, stats.last_day
     period = "no outcomes yet" if first is None or last is None else f"{_date(first)} to {_date(last)}"
     scripted = tag(
-        "p", "A scripted model answered: no API was called, and these figures say nothing of real models.", class_="next warn"
+        "p",
+        "A scripted model answered: no API was called, and these figures say nothing of real models.",
+        class_="next warn",
     )
     return tag(
         "header",
@@ -118,18 +120,20 @@ def _money(stats: Stats) -> Html | None:
     if not money.baseline:
         return None
     work = Decimal(str(money.comparable_actual - money.planning - money.review - money.redone))
-    items: list[parts.Bar] = [
-        ("Actual", [("good-work", max(Decimal(0), work), "work that counted"),
-                    ("overhead", Decimal(str(money.planning + money.review + money.redone)), "planning, review, redone")],
-         parts.usd(money.comparable_actual), False)
-    ]  # fmt: skip
+    beside = Decimal(str(money.planning + money.review + money.redone))
+    spent = [
+        ("good-work", max(Decimal(0), work), "work that counted"),
+        ("overhead", beside, "planning, review, redone"),
+    ]
+    items: list[parts.Bar] = [("Actual", spent, parts.usd(money.comparable_actual), False)]
     for tier, cost in dict(((money.baseline_tier, money.baseline), (money.strong_tier, money.strong))).items():
         if cost:
             words = f"≈ {parts.usd(cost)}"
             items.append((f"All {tier}", [(tier_class(tier), Decimal(str(cost)), words)], words, True))
     told = []
     if money.losing_runs:
-        told.append(f"{money.losing_runs} of {count(money.comparable_runs, 'run')} cost more than all {money.baseline_tier} would have.")
+        lost = f"{money.losing_runs} of {count(money.comparable_runs, 'run')}"
+        told.append(f"{lost} cost more than all {money.baseline_tier} would have.")
     if money.explored:
         told.append(f"Exploring lost {parts.usd(money.explored)}.")
     if money.unpriced_requests:
@@ -164,7 +168,10 @@ def _failures(store: Outcomes, since: int, scripted: bool) -> Html | None:
     )  # fmt: skip
     stopped = table(
         ("why a run did not land", "", "times", "latest"),
-        ((row[0], pill(row[3].replace("_", " "), _ENDS.get(row[3], "none")), row[1], tag("code", row[2])) for row in ends),
+        (
+            (row[0], pill(row[3].replace("_", " "), _ENDS.get(row[3], "none")), row[1], tag("code", row[2]))
+            for row in ends
+        ),
         frozenset({2}),
     )
     body = [tag("div", stopped, class_="card scroll", style="margin-bottom:20px") if ends else None]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from harness.config.settings import Settings
 from harness.pricing import cost_of
-from harness.types import ModelCall, Run, Usage, Value
+from harness.types import ModelCall, Run, Usage, Value, total
 
 ASSUMPTIONS = (
     "Estimate: the tokens of the attempts that did the work are priced again at the other model's rates, cache reads "
@@ -65,7 +65,7 @@ def counterfactual(calls: Sequence[ModelCall], settings: Settings) -> Savings:
     of its pool.
     """
     work, redone = _worked(calls)
-    actual = _sum(call.usage for call in calls)
+    actual = total(tuple(calls))
     tiers = dict.fromkeys((settings.routing.baseline_tier, list(settings.tiers)[-1]))
     return Savings(
         actual_usd=actual.cost_usd,
@@ -118,12 +118,8 @@ def _by(calls: Sequence[ModelCall], field: str) -> dict[str, Decimal]:
     return dict(sums)
 
 
-def _sum(usages: object) -> Usage:
-    return sum(usages, Usage())  # type: ignore[call-overload, no-any-return]
-
-
-def _cost(calls: object) -> Decimal:
-    return sum((call.usage.cost_usd for call in calls), Decimal(0))  # type: ignore[attr-defined, no-any-return]
+def _cost(calls: Iterable[ModelCall]) -> Decimal:
+    return sum((call.usage.cost_usd for call in calls), Decimal(0))
 
 
 def _sentence(savings: Savings, other: Counterfactual) -> str:

@@ -34,7 +34,9 @@ def timeline(run: Run) -> Html:
         _bar(attempt, task_id, LEFT + _after(begin, at) * scale, workers.index(attempt.worker or "worker"), scale)
         for attempt, task_id, at in worked
     ]
-    labels = [tag("text", _short(name), x=0, y=TOP + row * LANE + 19, class_="label") for row, name in enumerate(workers)]
+    labels = [
+        tag("text", _short(name), x=0, y=TOP + row * LANE + 19, class_="label") for row, name in enumerate(workers)
+    ]
     return tag(
         "svg", _ticks(total, scale, height), labels, bars, class_="lanes", viewBox=f"0 0 {WIDTH} {height}", role="img",
         aria_label=f"attempts of {len(workers)} workers over {duration(total)}",

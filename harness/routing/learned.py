@@ -31,7 +31,9 @@ EXPLORE_AT_MOST = 0.25
 """Share of harmless issues, at most, that try the next cheaper tier."""
 _TYPICAL = Usage(requests=6, input_tokens=9_000, output_tokens=3_000, cache_read_tokens=60_000)
 """A task's tokens, for the ratio of two tiers' prices where one has no outcomes yet."""
-_RISKY = re.compile(r"\b(?:secur|auth|password|credential|token|crypt|payment|billing|migrat|privac|race condition)", re.I)
+_RISKY = re.compile(
+    r"\b(?:secur|auth|password|credential|token|crypt|payment|billing|migrat|privac|race condition)", re.I
+)
 
 
 @dataclass(frozen=True)

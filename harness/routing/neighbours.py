@@ -21,19 +21,24 @@ AT_MOST = 8.0
 NEAREST = 20
 SIMILAR = 0.35
 """Cosine under which two titles have nothing to do with each other."""
+COMMON = 0.1
+"""Words in a larger share of titles are not looked up."""
 _WORD = re.compile(r"[^\W_]{3,30}")
 
 
 class Neighbours:
     """An inverted index from words to past outcomes."""
 
-    def __init__(self, rows: Iterable[tuple[str, str, int, int, int]]) -> None:
+    def __init__(self, rows: Iterable[tuple[str, str, float, int, int]]) -> None:
         """Rows: title, tier, whether it was solved, cost in nano-dollars, whether a weaker tier had failed before."""
         self._rows = list(rows)
         words = [Counter(_words(row[0])) for row in self._rows]
         frequency = Counter(word for counted in words for word in counted)
         total = len(self._rows) + 1
-        self._rarity = {word: log(total / count) for word, count in frequency.items()}
+        # A word that many titles share finds everything and says nothing.
+        self._rarity = {
+            word: log(total / count) for word, count in frequency.items() if count <= max(20, COMMON * total)
+        }
         self._postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
         for index, counted in enumerate(words):
             for word, weight in self._vector(counted).items():

@@ -1,6 +1,6 @@
 """`harness stats` over 100,000 records against `python -c pass`: the claim is under 20 times.
 
-    python tests/benchmarks/bench_stats.py [ATTEMPTS]
+python tests/benchmarks/bench_stats.py [ATTEMPTS]
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ async def main(attempts: int) -> None:
             for run, rows in make_history(attempts):
                 store.put(run, rows)
                 count += len(rows)
-            print(f"stored {count:,} attempts one run at a time: {(time.perf_counter() - began) / count * 1e6:.0f} µs each")
+            each = (time.perf_counter() - began) / count
+            print(f"stored {count:,} attempts one run at a time: {each * 1e6:.0f} µs each")
         base = await _median([sys.executable, "-c", "pass"])
         print(f"{'command':<34} {'median':>9} {'ratio':>7}")
         print(f"{'python -c pass':<34} {base * 1e3:7.0f}ms {1:6.1f}x")

@@ -30,7 +30,9 @@ def make_outcome(number: int = 1, **changes: object) -> Outcome:
     return replace(outcome, **changes)  # type: ignore[arg-type]
 
 
-def make_run_outcome(run_id: str, at: int = NOW, tasks: int = 1, cost: int = 4_000_000, **changes: object) -> RunOutcome:
+def make_run_outcome(
+    run_id: str, at: int = NOW, tasks: int = 1, cost: int = 4_000_000, **changes: object
+) -> RunOutcome:
     outcome = RunOutcome(
         run_id=run_id, issue_id=f"i-{run_id}", at=at, status="done", landed=1, scripted=0, experiment=0, tasks=tasks,
         cost_nusd=cost, planning_nusd=cost // 10, review_nusd=cost // 20, redone_nusd=0, unpriced=0,
@@ -72,13 +74,28 @@ def _task(
         attempt = len(rows) + 1
         rows.append(
             make_outcome(
-                id=outcome_id(run_id, task_id, 0, attempt), run_id=run_id, issue_id=f"i-{run_id}", task_id=task_id,
-                attempt=attempt, at=at, tier=tier, rank=list(COSTS).index(tier), model=f"anthropic/claude-{tier}-5-5",
-                rule=rule, outcome="passed" if solved else "failed", verified=int(solved), landed=int(solved),
-                success=int(solved), starts=int(attempt == 1), escalated=int(attempt > 1), stay_nusd=cost,
-                cost_nusd=cost, quality=random_.choice((4.0, 5.0, 5.0)) if solved and random_.random() < 0.3 else None,
-                keys=keys, description=f"{keys[-1].rsplit(' ', 1)[-1]} the thing number {attempt}",
-            )  # fmt: skip
+                id=outcome_id(run_id, task_id, 0, attempt),
+                run_id=run_id,
+                issue_id=f"i-{run_id}",
+                task_id=task_id,
+                attempt=attempt,
+                at=at,
+                tier=tier,
+                rank=list(COSTS).index(tier),
+                model=f"anthropic/claude-{tier}-5-5",
+                rule=rule,
+                outcome="passed" if solved else "failed",
+                verified=int(solved),
+                landed=int(solved),
+                success=int(solved),
+                starts=int(attempt == 1),
+                escalated=int(attempt > 1),
+                stay_nusd=cost,
+                cost_nusd=cost,
+                quality=random_.choice((4.0, 5.0, 5.0)) if solved and random_.random() < 0.3 else None,
+                keys=keys,
+                description=f"{keys[-1].rsplit(' ', 1)[-1]} the thing number {attempt}",
+            )
         )
         if solved:
             break

@@ -84,14 +84,21 @@ def make_attempt(
     seconds = random_.uniform(20, 90)
     checks = (
         Check(command="ruff check .", exit_code=0, seconds=0.4),
-        Check(command="pytest -q", exit_code=int(failed), seconds=1.9, output=TRACEBACK if failed else "42 passed in 1.74s"),
+        Check(
+            command="pytest -q",
+            exit_code=int(failed),
+            seconds=1.9,
+            output=TRACEBACK if failed else "42 passed in 1.74s",
+        ),
     )
     return Attempt(
         number=number,
         tier=tier,
         model=model_of(tier),
         outcome=outcome,  # type: ignore[arg-type]
-        summary="Wrote the class and its tests; expiry compares with `>` where `>=` is needed." if failed else "Done as asked.",
+        summary="Wrote the class and its tests; expiry compares with `>` where `>=` is needed."
+        if failed
+        else "Done as asked.",
         feedback=f"pytest -q failed:\n{TRACEBACK}" if failed else "",
         checks=checks,
         calls=tuple(
@@ -176,10 +183,13 @@ def make_run(
         pipeline=Pipeline(
             name="plan-execute-review",
             description="a planner splits, cheap workers do, a strong reviewer looks at what is risky",
-            phases=(Phase(id="1_planning", kind="plan"), Phase(id="2_execution", kind="execute", tier="haiku"),
-                    Phase(id="3_review", kind="review", tier="opus", trigger="label:security")),
+            phases=(
+                Phase(id="1_planning", kind="plan"),
+                Phase(id="2_execution", kind="execute", tier="haiku"),
+                Phase(id="3_review", kind="review", tier="opus", trigger="label:security"),
+            ),
             verify=("ruff check .", "pytest -q"),
-        ),  # fmt: skip
+        ),
         repo="/home/ann/web",
         base="1f2e3d4c5b6a79880716253443526170f1e2d3c4",
         base_branch="main",
@@ -194,7 +204,9 @@ def make_run(
         else None,
         reviews=_reviews(random_, status, plan) if finished and review and status != "failed" else (),
         landing=Landing(
-            mode="branch", branch=f"harness/r-{seed:06x}", commit="9a8b7c6d5e4f30211203f4e5d6c7b8a990817263",
+            mode="branch",
+            branch=f"harness/r-{seed:06x}",
+            commit="9a8b7c6d5e4f30211203f4e5d6c7b8a990817263",
             note=f"merge it: git merge harness/r-{seed:06x}",
         )
         if status == "done"
@@ -206,7 +218,7 @@ def make_run(
         started_at=at,
         finished_at=end if finished else None,
         scripted=scripted,
-    )  # fmt: skip
+    )
 
 
 def make_events(run: Run) -> list[Event]:
@@ -232,7 +244,9 @@ def _plan(random_: random.Random, count: int) -> Plan:
         if number >= len(WORK):
             title, path = f"{title} ({number // len(WORK) + 1})", f"part{number // len(WORK)}/{path}"
         near = [task.id for task in tasks[-5:]]
-        depends = tuple(sorted(random_.sample(near, min(len(near), random_.choice((0, 1, 1, 2)))))) if number > 1 else ()
+        depends = (
+            tuple(sorted(random_.sample(near, min(len(near), random_.choice((0, 1, 1, 2)))))) if number > 1 else ()
+        )
         tasks.append(Task(id=f"t{number + 1}", title=title, instructions=f"Change {path} only.", files=(path,),
                           depends_on=depends, verify=("pytest -q",)))  # fmt: skip
     return Plan(summary="One module per concern, then the wiring, tests and documents.", tasks=tuple(tasks))
@@ -263,17 +277,25 @@ def _result(
 
 
 def _reviews(random_: random.Random, status: str, plan: Plan) -> tuple[Review, ...]:
-    call = ModelCall(phase="review", tier="opus", model=model_of("opus"), usage=make_usage(random_, "opus"), seconds=28.0)
+    call = ModelCall(
+        phase="review", tier="opus", model=model_of("opus"), usage=make_usage(random_, "opus"), seconds=28.0
+    )
     findings = (
         Finding(severity="minor", path="src/cache/lru.py", line=41, title="Eviction walks the whole table",
                 detail="`min()` over all entries on each insert; an OrderedDict gives the oldest in constant time.",
                 task_id=plan.tasks[min(1, len(plan.tasks) - 1)].id),
-        Finding(severity="info", path="docs/guide.md", line=12, title="Default of `ttl` is not told", out_of_scope=True),
+        Finding(severity="info", path="docs/guide.md", line=12, title="Default of `ttl` is not told",
+                out_of_scope=True),
     )  # fmt: skip
     if status == "rejected":
-        worse = Finding(severity="critical", path="src/http/client.py", line=88, title="Answers of one user reach another",
-                        detail="The key leaves out the Authorization header.", task_id=plan.tasks[-1].id)  # fmt: skip
-        return (Review(verdict="reject", summary="The cache leaks between users.", findings=(worse, *findings), calls=(call,)),)
+        worse = Finding(severity="critical", path="src/http/client.py", line=88,
+                        title="One user gets another's answers", detail="The key leaves out the Authorization header.",
+                        task_id=plan.tasks[-1].id)  # fmt: skip
+        return (
+            Review(
+                verdict="reject", summary="The cache leaks between users.", findings=(worse, *findings), calls=(call,)
+            ),
+        )
     return (Review(verdict="approve", summary="Sound, small, tested. Two remarks.", findings=findings, calls=(call,)),)
 
 

@@ -1,0 +1,284 @@
+"""Offline evaluation of routing on a table of what a weak and a strong model made of the same queries.
+
+Rows are read from CSV or JSON Lines with the columns `text`, `weak_correct`, `strong_correct` and, optionally,
+`weak_cost`, `strong_cost`, `pattern` and `parent`, or from `harness experiments export` (side-by-side experiments give
+both answers for one issue). Two questions are answered:
+
+- Regret: the rows are walked in order, each is routed by what the earlier ones taught (only the chosen tier's outcome
+  is learned), and the net value is compared with the best fixed tier and with oracles.
+- Cost and quality: one half of the rows teaches, the other is ranked by the weak tier's expected disadvantage; giving
+  ever more of it to the strong tier draws the curve.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.routing.evidence import ROOT, Belief, Tally, believe, leading_word
+from harness.routing.neighbours import Neighbours
+
+TIERS = ("weak", "strong")
+WEAK_NAMES = ("haiku",)
+PRICE = 0.10
+"""What asking the strong tier costs more than asking the weak one, in units of one solved query."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One query and what became of it on both tiers (0 to 1); costs in any one unit."""
+
+    text: str
+    weak: float
+    strong: float
+    weak_cost: float = 1.0
+    strong_cost: float = 10.0
+    pattern: str = ""
+    parent: str = ""
+
+    def keys(self) -> tuple[str, ...]:
+        """Evidence keys, general to special."""
+        special = self.pattern or leading_word(self.text)
+        return (
+            ROOT,
+            *((f"parent:{self.parent}",) if self.parent else ()),
+            *((f"pattern:{special}",) if special else ()),
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """A share of queries given to the strong tier, with what that costs and how good it is."""
+
+    strong_share: float
+    cost: float
+    """As a share of giving all to the strong tier."""
+    quality: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    rows: int
+    values: dict[str, float]
+    """Policy → mean net value of a row: solved, less the price of the strong tier where it was asked."""
+    regret_fixed: float
+    """Net value lost against the better of the two fixed tiers; negative: routing was better."""
+    regret_oracle: float
+    """Net value lost against knowing each row's outcome."""
+    weak_quality: float
+    strong_quality: float
+    curve: tuple[Point, ...]
+    cost_at_95: float | None
+    """Cost at 95 % of the strong tier's quality, as a share of its cost; None where the curve never gets there."""
+    area: float
+    """Mean quality over cost shares from the weak tier's cost to the strong one's."""
+    area_random: float
+    """The same for routing by lot: the midpoint of the two tiers' qualities."""
+
+
+def evaluate(rows: Sequence[Row], price: float = PRICE) -> Evaluation:
+    """The table's answers; raises HarnessError for fewer than 20 rows."""
+    if len(rows) < 20:
+        raise HarnessError(f"{len(rows)} rows are too few to say anything", "give at least 20")
+    net_strong = [row.strong - price for row in rows]
+    values = {
+        "always weak": _mean([row.weak for row in rows]),
+        "always strong": _mean(net_strong),
+        "learned": replay(rows, learner(price), price),
+        "oracle by pattern": _by_pattern(rows, price),
+        "oracle by row": _mean([max(row.weak, net) for row, net in zip(rows, net_strong, strict=True)]),
+    }
+    curve = cost_quality(rows)
+    weak, strong = curve[0].quality, curve[-1].quality
+    return Evaluation(
+        rows=len(rows),
+        values=values,
+        regret_fixed=max(values["always weak"], values["always strong"]) - values["learned"],
+        regret_oracle=values["oracle by row"] - values["learned"],
+        weak_quality=weak,
+        strong_quality=strong,
+        curve=curve,
+        cost_at_95=next((point.cost for point in curve if point.quality >= 0.95 * strong), None),
+        area=area(curve),
+        area_random=(weak + strong) / 2,
+    )
+
+
+Policy = Callable[[Row, Mapping[tuple[str, str], Tally], random.Random], bool]
+"""Whether a row goes to the strong tier, given the tallies of earlier rows by (key, tier)."""
+
+
+def replay(rows: Sequence[Row], policy: Policy, price: float = PRICE, seed: int = 0) -> float:
+    """Mean net value of a policy that learns as it goes, and only from the tier it chose."""
+    random_ = random.Random(seed)
+    tallies: dict[tuple[str, str], Tally] = {}
+    net = 0.0
+    for row in rows:
+        strong = policy(row, tallies, random_)
+        solved = row.strong if strong else row.weak
+        net += solved - (price if strong else 0.0)
+        seen = Tally(1.0, solved)
+        for key in row.keys():
+            place = (key, TIERS[strong])
+            tallies[place] = tallies[place] + seen if place in tallies else seen
+    return net / len(rows)
+
+
+def learner(price: float = PRICE) -> Policy:
+    """Beliefs shrunk towards their parents, as `routing/learned.py` has them, and a draw from each tier's."""
+
+    def choose(row: Row, tallies: Mapping[tuple[str, str], Tally], random_: random.Random) -> bool:
+        beliefs = believe(row.keys(), TIERS, tallies)
+        return _draw(beliefs["strong"], random_) - price > _draw(beliefs["weak"], random_)
+
+    return choose
+
+
+def cost_quality(rows: Sequence[Row], steps: int = 50) -> tuple[Point, ...]:
+    """The curve on the half of the rows that taught nothing, from all weak to all strong."""
+    teach = [row for row in rows if _half(row.text)] or list(rows)
+    test = [row for row in rows if not _half(row.text)] or list(rows)
+    gains = _gains(teach, test)
+    order = sorted(range(len(test)), key=lambda index: -gains[index])
+    whole = sum(row.strong_cost for row in test)
+    points: list[Point] = []
+    for step in range(steps + 1):
+        given = set(order[: round(len(order) * step / steps)])
+        cost = sum(row.strong_cost if index in given else row.weak_cost for index, row in enumerate(test))
+        quality = _mean([row.strong if index in given else row.weak for index, row in enumerate(test)])
+        points.append(Point(step / steps, cost / whole, quality))
+    return tuple(points)
+
+
+def area(curve: Sequence[Point]) -> float:
+    """Mean quality over the curve's cost range (trapezoids)."""
+    width = curve[-1].cost - curve[0].cost
+    if not width:
+        return curve[0].quality
+    return sum((b.cost - a.cost) * (a.quality + b.quality) / 2 for a, b in pairwise(curve)) / width
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of a CSV or JSON Lines file; raises HarnessError naming file, line and column."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise HarnessError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(f"{path}: cannot be read: {error}") from None
+    if path.suffix == ".csv":
+        records: list[tuple[int, Mapping[str, Any]]] = list(enumerate(csv.DictReader(text.splitlines()), 2))
+    else:
+        records = [
+            (number, _json(path, number, line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()
+        ]
+    if records and "model_used" in records[0][1]:
+        return paired([record for _, record in records])
+    return [_row(path, number, record) for number, record in records]
+
+
+def paired(records: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Exported attempts → rows, for every issue that was tried on two tiers side by side."""
+    issues: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record.get("experiment"):
+            issues[str(record["issue_id"]).partition(".x-")[0]][str(record["tier"])].append(record)
+    rows = []
+    for tiers in issues.values():
+        if len(tiers) != 2:
+            continue
+        spent = {tier: sum(float(one["cost_usd"]) for one in tries) for tier, tries in tiers.items()}
+        weak, strong = sorted(tiers, key=lambda tier: (tier not in WEAK_NAMES, spent[tier]))
+        solved = {tier: float(any(one["success"] for one in tries)) for tier, tries in tiers.items()}
+        one = tiers[weak][0]
+        rows.append(
+            Row(str(one.get("description", "")), solved[weak], solved[strong], spent[weak], spent[strong],
+                str(one.get("rule", "")))
+        )  # fmt: skip
+    if not rows:
+        raise HarnessError(
+            "no issue in this export was tried on two tiers, so nothing can be compared",
+            "harness experiments run --tiers haiku,sonnet -n 10 makes such pairs",
+        )
+    return rows
+
+
+def _row(path: Path, number: int, record: Mapping[str, Any]) -> Row:
+    def figure(name: str, otherwise: float | None = None) -> float:
+        value = record.get(name)
+        if value in (None, ""):
+            if otherwise is None:
+                known = ", ".join(map(str, record))
+                raise HarnessError(f"{path}: line {number}: column '{name}' is missing", f"there are: {known}")
+            return otherwise
+        words = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+        try:
+            return words[str(value).lower()] if str(value).lower() in words else float(value)
+        except (TypeError, ValueError):
+            raise HarnessError(f"{path}: line {number}: {name}: {value!r} is no number") from None
+
+    return Row(
+        text=str(record.get("text") or ""),
+        weak=figure("weak_correct"),
+        strong=figure("strong_correct"),
+        weak_cost=figure("weak_cost", 1.0),
+        strong_cost=figure("strong_cost", 10.0),
+        pattern=str(record.get("pattern") or ""),
+        parent=str(record.get("parent") or ""),
+    )
+
+
+def _json(path: Path, number: int, line: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise HarnessError(f"{path}: line {number}: is not JSON: {error.msg}") from None
+    if not isinstance(record, dict):
+        raise HarnessError(f"{path}: line {number}: expected an object of columns")
+    return record
+
+
+def _gains(teach: Sequence[Row], test: Sequence[Row]) -> list[float]:
+    """For each test row, by how much the strong tier is expected to be better."""
+    tallies: dict[tuple[str, str], Tally] = {}
+    for row in teach:
+        for key in row.keys():
+            for tier, solved in zip(TIERS, (row.weak, row.strong), strict=True):
+                tallies[key, tier] = tallies.get((key, tier), Tally()) + Tally(1.0, solved)
+    near = Neighbours((row.text, tier, solved, 0, 0) for row in teach
+                      for tier, solved in zip(TIERS, (row.weak, row.strong), strict=True))  # fmt: skip
+    gains = []
+    for row in test:
+        beliefs = believe(row.keys(), TIERS, tallies, near.tallies(row.text))
+        gains.append(beliefs["strong"].chance - beliefs["weak"].chance)
+    return gains
+
+
+def _by_pattern(rows: Sequence[Row], price: float) -> float:
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for row in rows:
+        own = sums[row.keys()[-1]]
+        own[0] += row.weak
+        own[1] += row.strong - price
+    return sum(map(max, sums.values())) / len(rows)
+
+
+def _draw(belief: Belief, random_: random.Random) -> float:
+    return random_.betavariate(belief.a, belief.b)
+
+
+def _half(text: str) -> bool:
+    return sha256(text.encode()).digest()[0] % 2 == 0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,97 @@
+"""What a task's worktree costs against `git worktree add` alone.
+
+    python tests/benchmarks/bench_worktrees.py [files] [worktrees]
+
+A repository of 5,000 files, 50 worktrees of it, made (and, shown apart, removed) one after the other and four at once.
+The baseline is `git worktree add --detach` and `git worktree remove --force` on the same repository in the same run;
+rounds alternate, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import anyio
+
+from harness.proc import run
+from harness.workspace import GitWorkspace
+
+ROUNDS = 2
+PARALLEL = 4
+
+
+def make_repo(folder: Path, files: int) -> None:
+    folder.mkdir()
+    for number in range(files):
+        path = folder / f"d{number % 50}" / f"f{number}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"value = {number}\n" * 20)
+    for args in (("init", "-q"), ("add", "-A"), ("-c", "user.name=b", "-c", "user.email=b", "commit", "-q", "-m", "x")):
+        subprocess.check_call(["git", *args], cwd=folder)
+
+
+class Clock:
+    """Seconds spent making and removing."""
+
+    def __init__(self) -> None:
+        self.made = self.removed = self.wall = 0.0
+
+
+async def plain(repo: Path, place: Path, clock: Clock, number: int) -> None:
+    began = time.perf_counter()
+    await run(["git", "worktree", "add", "-q", "--detach", str(place / f"p{number}")], cwd=repo)
+    clock.made += time.perf_counter() - began
+    began = time.perf_counter()
+    await run(["git", "worktree", "remove", "--force", str(place / f"p{number}")], cwd=repo)
+    clock.removed += time.perf_counter() - began
+
+
+async def ours(space: GitWorkspace, commit: str, clock: Clock, number: int) -> None:
+    began = time.perf_counter()
+    async with space.worktree(f"bench/t{number}", commit):
+        clock.made += time.perf_counter() - began
+        began = time.perf_counter()
+    clock.removed += time.perf_counter() - began
+
+
+async def measure(files: int, worktrees: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        repo = Path(folder) / "repo"
+        await anyio.to_thread.run_sync(make_repo, repo, files)
+        space = await GitWorkspace.open(repo, Path(folder) / "cache")
+        head = await space.resolve("HEAD")
+        print(f"{files} files, {worktrees} worktrees; milliseconds each")
+        print(f"{'at once':>8} {'':>22} {'make':>8} {'remove':>8} {'wall':>8}")
+        for parallel in (1, PARALLEL):
+            clocks = {"git worktree": Clock(), "harness": Clock()}
+            slots = anyio.CapacityLimiter(parallel)
+            for _ in range(ROUNDS):
+                for name, clock in clocks.items():
+                    began = time.perf_counter()
+                    async with anyio.create_task_group() as group:
+                        for number in range(worktrees // ROUNDS):
+
+                            async def one(name: str = name, clock: Clock = clock, number: int = number) -> None:
+                                async with slots:
+                                    if name == "harness":
+                                        await ours(space, head, clock, number)
+                                    else:
+                                        await plain(repo, Path(folder), clock, number)
+
+                            group.start_soon(one)
+                    clock.wall += time.perf_counter() - began
+            count = worktrees // ROUNDS * ROUNDS
+            for name, clock in clocks.items():
+                cells = (clock.made / count, clock.removed / count, clock.wall / count)
+                print(f"{parallel:>8} {name:>22} " + " ".join(f"{cell * 1000:>8.1f}" for cell in cells))
+            base, mine = clocks["git worktree"], clocks["harness"]
+            ratios = (mine.made / base.made, mine.removed / base.removed, mine.wall / base.wall)
+            print(f"{parallel:>8} {'ratio (target 1.3)':>22} " + " ".join(f"{ratio:>8.2f}" for ratio in ratios))
+
+
+if __name__ == "__main__":
+    anyio.run(measure, int((sys.argv[1:] or ["5000"])[0]), int((sys.argv[2:] or ["50"])[0]))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
 
+STYLE = Path(__file__).with_name("page.css")
+"""The one style sheet of reports and console."""
 _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 
 

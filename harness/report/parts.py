@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 
 from harness import __version__
-from harness.markup import Html, join, tag
+from harness.markup import STYLE, Html, join, tag
 from harness.report.savings import Savings
 
-STYLE = Path(__file__).with_name("style.css")
 TIERS = ("haiku", "sonnet", "opus")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Nothing may run and nothing may be fetched, whatever text has got into the page."""

@@ -16,8 +16,8 @@ from harness.outcomes import Sum
 from harness.types import Issue
 
 ROOT = "*"
-SHRINKAGE = 24.0
-"""Outcomes that a parent's mean is worth to its child. Between 24 and 48 the simulation in
+SHRINKAGE = 16.0
+"""Outcomes that a parent's mean is worth to its child. Between 12 and 24 the simulation in
 tests/benchmarks/bench_learned.py is at its best; below, first outcomes are noise, above, keys are blurred together."""
 PRIORS = (0.80, 0.88, 0.93)
 """Chances of success before any outcome, from the cheapest tier up. Published: a small model at about 90 % of the next

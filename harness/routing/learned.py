@@ -94,6 +94,9 @@ class LearnedStrategy:
         if any(belief.nusd is None for belief in ladder):
             unknown = ", ".join(tier for tier in self._tiers if beliefs[tier].nusd is None)
             return Considered(None, (*trace, _line(f"cost of {unknown} unknown: cannot compare", False)))
+        if not harmless(issue):
+            # Verification does not see every flaw: where there is risk, the past may only ask for a stronger tier.
+            known = [rank >= start and seen for rank, seen in enumerate(known)]
         weighed = weigh(ladder, start, known)
         trace.append(_line(_expected(self._tiers, weighed), False))
         chosen = weighed.best

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.config.settings import Settings
 from harness.outcomes import Outcomes
-from harness.report.evaluate import TIERS, Policy, Row, learner, replay
+from harness.report.evaluate import TIERS, Policy, Row, deployed, learner, replay
 from harness.routing.evidence import Tally
 from harness.routing.learned import LearnedStrategy
 from harness.types import Issue
@@ -48,7 +48,8 @@ def greedy(row: Row, tallies: Mapping[tuple[str, str], Tally], random_: random.R
 
 
 def simulate(logs: int) -> None:
-    policies: dict[str, Policy] = {"ε-greedy": greedy, "Thompson by pattern": thompson, "ours": learner(PRICE)}
+    policies: dict[str, Policy] = {"ε-greedy": greedy, "Thompson by pattern": thompson, "ours": learner(PRICE),
+                                   "ours, as deployed": deployed(PRICE)}  # fmt: skip
     results: dict[str, list[float]] = {name: [] for name in policies}
     known: dict[str, list[float]] = {}
     for seed in range(logs):

@@ -26,6 +26,8 @@ LAUNCHER = Path(__file__).with_name("launcher.py")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 GRACE_SECONDS = 6.0
 """For the launcher to kill what the program left behind."""
+NO_PROGRAM = "bwrap: execvp "
+"""How bubblewrap begins when everything is set up and only the program is missing."""
 MEGABYTE = 1 << 20
 
 
@@ -200,7 +202,7 @@ def _not_confined(done: Completed) -> str | None:
     last = said.splitlines()[-1] if said else ""
     if done.exit_code == 125 and last.startswith("sandbox: cannot confine"):
         return last
-    return last if done.exit_code == 1 and last.startswith("bwrap: ") else None
+    return last if done.exit_code == 1 and last.startswith("bwrap: ") and not last.startswith(NO_PROGRAM) else None
 
 
 def _keep(marker: Path) -> bytes | None:

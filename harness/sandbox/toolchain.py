@@ -79,10 +79,8 @@ def program_folders(program: Path) -> tuple[Path, ...]:
 
 def _behind(folder: Path) -> Iterable[Path]:
     prefix = folder.parent
-    for tool in (folder, *folder.parents):
-        if tool.name in HOMES_OF_TOOLS:
-            yield tool  # shims call into the whole of it
-            return
+    if folder.name == "shims":
+        yield from (tool for tool in folder.parents if tool.name in HOMES_OF_TOOLS)  # they call into the whole of it
     yield folder
     yield from (prefix / name for name in BESIDE_BIN if (prefix / name).exists())
     settings = prefix / "pyvenv.cfg"

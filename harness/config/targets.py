@@ -15,8 +15,14 @@ from harness.errors import ConfigError, did_you_mean
 from harness.types import Value
 
 WireName = Literal["messages", "chat", "responses"]
+FAMILIES = {
+    "claude-": "anthropic", "gpt-": "openai", "chatgpt-": "openai", "o1": "openai", "o3": "openai", "o4": "openai",
+    "gemini-": "gemini", "mistral-": "mistral", "deepseek-": "deepseek", "grok-": "xai", "kimi-": "moonshotai",
+    "glm-": "zhipu", "qwen": "qwen", "sonar": "perplexity",
+}  # fmt: skip
+"""How the names of a provider's own models begin, for names without a provider."""
 AZURE_VERSION = "2025-01-01-preview"
-OWN_PATHS = {"zhipu": "/api/paas/v4", "qwen": "/compatible-mode/v1", "gemini": "/v1beta/openai", "groq": "/openai/v1"}
+OWN_PATHS = {"zhipu": "/api/paas/v4", "qwen": "/compatible-mode/v1", "gemini": "/v1beta/openai", "perplexity": ""}
 """API paths of providers that do not use `/v1`, for a base URL that is only a host."""
 _FORMATS: dict[str, tuple[WireName, ...]] = {
     "anthropic": ("messages",),
@@ -157,4 +163,10 @@ def resolve(targets: Mapping[str, Target], model: str) -> Target | None:
         if wild is not None:
             return wild.model_copy(update={"name": model, "model": rest})
     same = [target for target in targets.values() if target.model == model and not target.internal]
-    return same[0] if len(same) == 1 else None
+    if same or slash:
+        return same[0] if len(same) == 1 else None
+    family = next((owner for start, owner in FAMILIES.items() if model.startswith(start)), None)
+    wild = targets.get(f"{family}/*")
+    if wild is not None:
+        return wild.model_copy(update={"name": f"{family}/{model}", "model": model})
+    return None

@@ -83,8 +83,8 @@ def last_user_text(all_turns: list[Turn]) -> str:
 
 
 def is_user_turn(all_turns: list[Turn]) -> bool:
-    """Whether the newest message is a person's, and not a tool's result or an assistant's."""
-    return bool(all_turns) and all_turns[-1].role == "user" and not all_turns[-1].tool
+    """Whether the newest message is a person's words, and not a tool's result, an assistant's or a reminder."""
+    return bool(all_turns) and all_turns[-1].role == "user" and bool(all_turns[-1].text)
 
 
 def has_image(asked: Asked) -> bool:

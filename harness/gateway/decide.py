@@ -19,7 +19,7 @@ from harness.gateway.cooldown import Cooldown
 from harness.gateway.exchange import Asked, Decision
 from harness.gateway.refusal import Refusal
 from harness.gateway.relay import HOME
-from harness.routing.affinity import Affinity, Session, prefix_hash, session_of
+from harness.routing.affinity import Affinity, Session, derived_session, prefix_hash, session_of
 from harness.routing.scenarios import ChatFacts, classify, is_web_search
 from harness.routing.switching import Proposal, Settled
 
@@ -150,7 +150,12 @@ class Decider:
         """A client's own session header pins only what preferences decide: its scenarios differ from turn to turn."""
         tenant = asked.headers.get((self._section.session.tenant_header or "").lower())
         session = session_of(asked.headers, requested_model=asked.model, tenant=tenant)
-        return session if session is None or session.explicit or self._section.session.implicit else None
+        if session is not None:
+            return session if session.explicit or self._section.session.implicit else None
+        if self._section.session.budget is None and not self._section.session.user_turns_only:
+            return None
+        derived = derived_session(_cached_first(asked), conversation.tool_names(asked.body), tenant)
+        return None if derived is None else Session(id=derived, key=derived, explicit=True)
 
     async def _settle(
         self, asked: Asked, session: Session, choice: Choice
@@ -198,7 +203,10 @@ class Decider:
                 return Choice(chains[scenario], scenario, reason, scenario, by="scenario")
         wanted = routes if inline is None else inline
         if wanted and self._matcher is not None:
-            name, why, warnings = await self._matcher.match(wanted, conversation.turns(asked))
+            found = conversation.turns(asked)
+            if not conversation.last_user_text(found):
+                return self._fallback(asked, "there is no text to go by")
+            name, why, warnings = await self._matcher.match(wanted, found)
             route = next((route for route in wanted if route.name == name), None)
             if route is not None:
                 models = route.models or self._tiers.get(route.tier or "", ())
@@ -301,12 +309,13 @@ def _route(row: dict[str, Any], where: str) -> Route:
 
 def _prefix(asked: Asked) -> int:
     """What a provider caches first, in any wire format: system prompt and tools."""
+    return prefix_hash(_cached_first(asked), conversation.tool_names(asked.body))
+
+
+def _cached_first(asked: Asked) -> list[dict[str, Any]]:
     system = asked.body.get("system") or asked.body.get("instructions")
-    messages = [{"role": "system", "content": system}] if system else []
-    messages += [
-        item for item in conversation.items(asked.form, asked.body) if item.get("role") in ("system", "developer")
-    ]
-    return prefix_hash(messages, conversation.tool_names(asked.body))
+    first = [{"role": "system", "content": system}] if system else []
+    return first + conversation.items(asked.form, asked.body)
 
 
 def _short(session: str) -> str:

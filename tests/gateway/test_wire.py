@@ -118,7 +118,12 @@ def test_openai_responses(gateway: RunningGateway, wire: WireServer, target: str
     call = next(item for item in reply.output if item.type == "function_call")
     assert reply.output_text == "I look first."
     assert (call.name, json.loads(call.arguments)) == ("read", {"path": "a.py"})
-    assert reply.status == "completed" and reply.usage is not None and reply.usage.input_tokens == 140 and reply.usage.output_tokens == 7
+    assert (
+        reply.status == "completed"
+        and reply.usage is not None
+        and reply.usage.input_tokens == 140
+        and reply.usage.output_tokens == 7
+    )
     assert reply.usage.input_tokens_details.cached_tokens == 40
     assert wire.calls[0].wire == target
 

@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import MissingTool
 from harness.proc import run
-from tests.sandbox.conftest import alive
+from tests.sandbox.conftest import gone
 
 
 async def test_streams_apart_or_in_order() -> None:
@@ -50,14 +50,14 @@ async def test_time_out_kills_the_group_and_keeps_what_was_said() -> None:
     seconds = f"300.{time.monotonic_ns()}"
     done = await run(["sh", "-c", f"echo begun; sleep {seconds} & sleep {seconds}"], timeout=0.5)
     assert (done.exit_code, done.timed_out, done.stdout) == (124, True, "begun\n")
-    assert alive(seconds) == []
+    assert await gone(seconds)
 
 
 async def test_cancellation_kills_the_group() -> None:
     seconds = f"300.{time.monotonic_ns()}"
     with anyio.move_on_after(0.5):
         await run(["sh", "-c", f"sleep {seconds} & sleep {seconds}"])
-    assert alive(seconds) == []
+    assert await gone(seconds)
 
 
 async def test_grace_lets_a_program_clear_up() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from harness.config.settings import SandboxSettings
@@ -63,3 +64,12 @@ def alive(marker: str) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+async def gone(marker: str) -> bool:
+    """Whether no such process is left; a killed one needs a moment to be."""
+    with anyio.move_on_after(3):
+        while alive(marker):
+            await anyio.sleep(0.02)
+        return True
+    return False

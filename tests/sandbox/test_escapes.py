@@ -14,7 +14,7 @@ import pytest
 
 from harness.proc import run
 from harness.sandbox import Sandbox
-from tests.sandbox.conftest import Do, alive
+from tests.sandbox.conftest import Do, alive, gone
 
 
 async def test_the_home_is_neither_readable_nor_writable(do: Do) -> None:
@@ -123,7 +123,7 @@ async def test_nothing_stays_behind(do: Do, how: str) -> None:
     began = time.monotonic()
     done = await do(how.replace("300", seconds) + "; sleep 0.3")
     assert "done" in done.stdout and time.monotonic() - began < 8
-    assert alive(seconds) == []
+    assert await gone(seconds)
 
 
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
@@ -135,7 +135,7 @@ async def test_nothing_stays_behind_when_it_is_stopped(do: Do, how: str) -> None
     else:
         with anyio.move_on_after(0.7):
             await do(command)
-    assert alive(seconds) == []
+    assert await gone(seconds)
 
 
 async def test_nothing_outlives_a_killed_harness(sandbox: Sandbox, worktree: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ async def test_a_fork_bomb_is_bounded(do: Do) -> None:
     done = await do("bomb() { bomb | bomb & }; bomb; sleep 30; echo survived", 12)
     assert "survived" not in done.stdout and not done.ok
     assert time.monotonic() - began < 15
-    assert len(alive("bomb() {")) == 0
+    assert await gone("bomb() {")
 
 
 async def test_files_and_memory_are_bounded(do: Do, sandbox: Sandbox, worktree: Path) -> None:

@@ -97,6 +97,10 @@ class PooledModelClient:
         for adapter in self._adapters.values():
             await adapter.aclose()
 
+    def forget_failures(self) -> None:
+        """End every cooldown: what failed has been replaced."""
+        self._cool_until.clear()
+
     # ── choosing ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _order(self, pool: TierPool) -> list[str]:

@@ -48,7 +48,7 @@ class PlanoModelClient:
 
     def __init__(
         self,
-        plano: ModelClient,
+        plano: PooledModelClient,
         direct: ModelClient | None = None,
         container: PlanoContainer | None = None,
         sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
@@ -91,5 +91,6 @@ class PlanoModelClient:
                 if restart == RESTARTS or await self._container.running():
                     raise  # it lives, so the trouble is behind it
             await self._sleep(2.0**restart)
-            await self._container.start()
+            await self._container.start(again=True)
+            self._plano.forget_failures()
         raise AssertionError("the loop returns")

@@ -47,10 +47,13 @@ class PlanoContainer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
-        """Return once Plano answers. Raises ConfigError, MissingTool (no docker) or ModelUnavailable (with its log)."""
+    async def start(self, again: bool = False) -> None:
+        """Return once Plano answers; `again` looks whether a started one still lives, and replaces it if not.
+
+        Raises ConfigError, MissingTool (no docker) or ModelUnavailable (with the container's log).
+        """
         async with self._lock:
-            if self._started and await self.running():
+            if self._started and (not again or await self.running()):
                 return
             if not self._config.is_file():
                 raise ConfigError("routing > embedded", ("config_path",), f"no such file: {self._config}")

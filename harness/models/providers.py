@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from harness.config.gateway import known_providers
+from harness.config.targets import known_providers
 from harness.config.settings import ProviderSettings
 from harness.errors import ModelAuthError, UnknownName
 from harness.types import Block, ModelRequest, Usage, Value

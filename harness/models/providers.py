@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from harness.config.targets import known_providers
 from harness.config.settings import ProviderSettings
+from harness.config.targets import known_providers
 from harness.errors import ModelAuthError, UnknownName
 from harness.types import Block, ModelRequest, Usage, Value
 

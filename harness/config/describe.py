@@ -19,7 +19,6 @@ import yaml
 from pydantic import BaseModel
 
 from harness.config.settings import Settings
-from harness.types import Value
 
 FOUND = frozenset({"root", "source"})
 """Fields that are found, not configured."""
@@ -100,8 +99,8 @@ def _jsonable(value: Any) -> Any:
 
 
 def _first_sentence(model: type[BaseModel] | None) -> str:
-    own = inspect.getdoc(model) if model is not None and model.__doc__ != Value.__doc__ else None
-    return " ".join((own or "").split("\n\n")[0].split())
+    """Of the section's own docstring; one that is inherited says nothing of it."""
+    return " ".join(((model and model.__doc__) or "").split("\n\n")[0].split())
 
 
 @cache

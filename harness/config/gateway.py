@@ -199,8 +199,8 @@ def gateway_settings(
     section, providers, warnings = section_of(read_mapping(file), str(file))
     if providers is not None:
         data = expand(providers, variables, str(file), ("providers",))
-        rows = validate(dict[str, ProviderSettings], data, str(file), ("providers",))
-        settings = settings.model_copy(update={"providers": rows})
+        own: dict[str, ProviderSettings] = validate(dict[str, ProviderSettings], data, str(file), ("providers",))
+        settings = settings.model_copy(update={"providers": own})
     section, unset = _without_unset_keys(section, variables)
     return build(expand(section, variables, str(file)), settings, str(file), variables, (*warnings, *unset))
 
@@ -324,7 +324,8 @@ def build(
     """A section, its variables already expanded → checked settings. Raises ConfigError."""
     section: GatewaySection = validate(GatewaySection, data, where, ("gateway",))
     known = known_providers()
-    rows = section.models or tuple(ModelRow(model=f"{name}/*") for name in {**known, **settings.providers})
+    everyone = {name for name, row in known.items() if row["base_url"]} | set(settings.providers)
+    rows = section.models or tuple(ModelRow(model=f"{name}/*") for name in sorted(everyone))
     targets: dict[str, Target] = {}
     for number, row in enumerate(rows):
         target = target_of(row, known, settings.providers, variables, where, number)

@@ -18,8 +18,8 @@ from harness.types import Value
 
 NEEDS_BASE_URL = ("azure_openai", "ollama", "qwen", "amazon_bedrock", "plano")
 SUPPORTED = (
-    "deepseek", "groq", "mistral", "openai", "xiaomi", "gemini", "anthropic", "together_ai", "xai", "moonshotai", "zhipu",
-    "chatgpt", "digitalocean", "vercel", "openrouter", "edenai", *NEEDS_BASE_URL,
+    "deepseek", "groq", "mistral", "openai", "xiaomi", "gemini", "anthropic", "together_ai", "xai", "moonshotai",
+    "zhipu", "chatgpt", "digitalocean", "vercel", "openrouter", "edenai", *NEEDS_BASE_URL,
 )  # fmt: skip
 MODEL_PORT = 12000
 ROUTER_MODEL = "Plano-Orchestrator"
@@ -315,7 +315,7 @@ class _Reading:
                 (*path, "provider_interface"), f"'{provider}' is known; give it for providers of your own only"
             )
         if provider not in SUPPORTED and (row.base_url is None or row.provider_interface is None):
-            raise self.fail(path, f"'{provider}' is no known provider; base_url and provider_interface must say how it is reached",
+            raise self.fail(path, f"'{provider}' is no known provider; it needs base_url and provider_interface",
                             f"known: {', '.join(SUPPORTED)}")  # fmt: skip
         if row.passthrough_auth and row.access_key:
             self.warnings.append(f"{row.model}: access_key is ignored, passthrough_auth forwards the client's own")

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,7 +26,9 @@ from harness.gateway.conversation import estimated_tokens, items
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.decide import Decider
 from harness.gateway.exchange import Asked, Decision, Record, credential
+from harness.gateway.filters import Filters
 from harness.gateway.ledger import Ledger
+from harness.gateway.limits import RateLimiter
 from harness.gateway.refusal import Refusal
 from harness.gateway.relay import Relay
 from harness.gateway.upstream import Upstream
@@ -54,6 +57,7 @@ class Gateway:
         *,
         affinity: Affinity | None = None,
         feeds: Feeds | None = None,
+        trace: Callable[[Record, str | None], None] | None = None,
     ) -> None:
         self.settings, self.decider, self.upstream, self.cooldown, self.ledger = (
             settings,
@@ -68,7 +72,10 @@ class Gateway:
         self._body_limit = int(self._limits.body_mb * 1048576)
         self._tokens = [token.get_secret_value().encode() for token in settings.section.tokens]
         self._name = f"harness-{secrets.token_hex(6)}"
-        self._relay = Relay(upstream, f"1.1 {self._name}", cooldown.rest, cooldown.recovered)
+        self._trace, self._limiter = trace, RateLimiter(settings.section.rate_limits)
+        self._filters = Filters(settings.section.filters)
+        via = f"1.1 {self._name}"
+        self._relay = Relay(upstream, via, cooldown.rest, cooldown.recovered, self._limiter, self._filters)
 
     async def chat(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /v1/…`: decide, carry, record."""
@@ -82,6 +89,7 @@ class Gateway:
             await send(message)
 
         self.ledger.in_flight += 1
+        asked: Asked | None = None
         try:
             asked = await self._asked(form, scope, receive)
             record.requested, record.stream = asked.model, asked.stream
@@ -99,9 +107,19 @@ class Gateway:
         finally:
             self.ledger.in_flight -= 1
             record.seconds = time.perf_counter() - began
-            if self._price is not None and record.usage is not None:
+            self._book(record, asked)
+
+    def _book(self, record: Record, asked: Asked | None) -> None:
+        """Price, settle, remember and trace what is over."""
+        if record.usage is not None:
+            if self._price is not None:
                 self._price(record)
-            self.ledger.add(record)
+            if self._limiter and asked is not None:
+                used = record.usage.total_input + record.usage.output_tokens
+                self._limiter.settle(record.model, asked.headers, estimated_tokens(asked), used)
+        self.ledger.add(record)
+        if self._trace is not None:
+            self._trace(record, asked.headers.get("traceparent") if asked else None)
 
     async def decide(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /routing/v1/…`: which model, and why; no model is called."""
@@ -154,6 +172,8 @@ class Gateway:
         await self.upstream.aclose()
         if self.affinity is not None:
             await self.affinity.aclose()
+        if self._trace is not None and hasattr(self._trace, "close"):
+            await anyio.to_thread.run_sync(self._trace.close)
 
     async def _asked(self, form: WireName, scope: Scope, receive: Receive) -> Asked:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -175,7 +195,8 @@ class Gateway:
                 param="thread",
                 details={"error_code": "thread_unsupported_request"},
             )
-        return Asked(form, raw, body, headers, scope.get("query_string", b"").decode("latin-1"))
+        query = scope.get("query_string", b"").decode("latin-1")
+        return self._filters.request(Asked(form, raw, body, headers, query))
 
     def _authenticate(self, headers: dict[str, str]) -> None:
         """Compare in constant time with every token; what matched is ours and goes no further."""

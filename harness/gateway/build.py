@@ -13,6 +13,7 @@ import yaml
 from harness.config.gateway import GatewaySection, GatewaySettings
 from harness.config.gateway import Route as PreferenceRoute
 from harness.config.settings import Settings
+from harness.errors import MissingTool
 from harness.gateway.app import Gateway
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.decide import Decider
@@ -45,7 +46,18 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
         record.usd = None if usage.unpriced_requests else str(usage.cost_usd)
 
     decider = Decider(built, settings.tiers, matcher, affinity, rank, cooldown, built_in_routes())
-    return Gateway(built, decider, Upstream(section.limits), cooldown, Ledger(), priced, affinity=affinity, feeds=feeds)
+    parts: dict[str, Any] = {"affinity": affinity, "feeds": feeds, "trace": _tracing(section)}
+    return Gateway(built, decider, Upstream(section.limits), cooldown, Ledger(), priced, **parts)
+
+
+def _tracing(section: GatewaySection) -> Any:
+    if section.trace_url is None:
+        return None
+    try:
+        tracing = import_module("harness.gateway.tracing")
+    except ImportError:
+        raise MissingTool("gateway > trace_url needs OpenTelemetry", "pip install 'beads-harness[metrics]'") from None
+    return tracing.Tracing(section.trace_url, section.trace_sampling)
 
 
 _POLICIES: Mapping[str, Policy] = {"cheapest": "cheapest", "fastest": "fastest", "none": "none"}

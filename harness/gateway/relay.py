@@ -6,18 +6,24 @@ sent, never for a 4xx that every model would give. Each model is tried once.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from harness.config.targets import Target, WireName
 from harness.gateway.body import with_model
+from harness.gateway.conversation import estimated_tokens
 from harness.gateway.exchange import CREDENTIALS, HOP_BY_HOP, OURS, Asked, Decision, Record, credential
+from harness.gateway.filters import Filters
+from harness.gateway.limits import RateLimiter
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate import Translation
+from harness.gateway.translate import Translation, error_in, provider_message
+from harness.gateway.translate.messages import FOREIGN_SIGNATURE
+from harness.gateway.translate.stream_in import read_stream
 from harness.gateway.upstream import Reply, Unreachable, Upstream
 from harness.gateway.usage import StreamTap, usage_from
 from harness.types import Usage
@@ -26,6 +32,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 HOME: dict[WireName, str] = {"messages": "anthropic", "chat": "openai", "responses": "openai"}
 """Whose credential a client of each wire format carries."""
 _RETRY = frozenset((408, 429, 500, 502, 503, 504, 520, 522, 524, 529))
+_FOREIGN = re.compile(rb'"signature"\s*:\s*"' + FOREIGN_SIGNATURE.encode() + b'"')
 _SPLICE_LIMIT = 1 << 20
 
 
@@ -44,6 +51,8 @@ def prepare(asked: Asked, target: Target, via: str) -> Sendable:
     """The request as this model's provider wants it; raises Refusal when it cannot be said there."""
     form: WireName = asked.form if asked.form in target.urls else target.format
     if form == asked.form:
+        if form == "messages" and _FOREIGN.search(asked.raw):
+            asked = _without_foreign_thoughts(asked)
         body = asked.raw if asked.model == target.model else with_model(asked.raw, asked.body, target.model)
         change = None
     else:
@@ -53,6 +62,24 @@ def prepare(asked: Asked, target: Target, via: str) -> Sendable:
         f"?{asked.query}" if asked.query and change is None and "?" not in target.urls[form] else ""
     )
     return Sendable(target, url, _headers(asked, target, form, via), body, change)
+
+
+def _without_foreign_thoughts(asked: Asked) -> Asked:
+    """A session that changed vendors: thoughts that another vendor's model thought have no signature of Anthropic's."""
+    rows = []
+    for row in asked.body.get("messages") or ():
+        content = row.get("content") if isinstance(row, dict) else None
+        if isinstance(content, list):
+            row = {**row, "content": [block for block in content if not _is_foreign(block)]}
+            if content and not row["content"]:
+                continue
+        rows.append(row)
+    body = {**asked.body, "messages": rows}
+    return replace(asked, body=body, raw=orjson.dumps(body))
+
+
+def _is_foreign(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("signature") == FOREIGN_SIGNATURE
 
 
 def _headers(asked: Asked, target: Target, form: WireName, via: str) -> dict[str, str]:
@@ -93,6 +120,8 @@ class Relay:
     via: str
     failed: Callable[[str, str, float | None], None]
     answered: Callable[[str], None]
+    limiter: RateLimiter
+    filters: Filters
 
     async def carry(self, asked: Asked, decision: Decision, record: Record, send: Send) -> None:
         """Answer the client; raises Refusal before anything was sent, never after."""
@@ -102,7 +131,7 @@ class Relay:
             record.translated = sent.translation is not None
             headers = _answer_headers(reply, sent, decision)
             if reply.streams and reply.status < 400:
-                await _stream(asked, reply, first, sent, headers, record, send)
+                await self._stream(asked, reply, first, sent, headers, record, send)
             else:
                 await self._whole(asked, reply, first, sent, headers, record, send)
         finally:
@@ -115,10 +144,13 @@ class Relay:
         trouble: list[str] = []
         refused: Refusal | None = None
         last = len(decision.targets) - 1
+        tokens = estimated_tokens(asked) if self.limiter else 0
         for number, target in enumerate(decision.targets):
             try:
                 sent = prepare(asked, target, self.via)
-            except Refusal as refusal:  # another model may speak the client's format
+                if (wait := self.limiter.take(target.name, asked.headers, tokens)) is not None:
+                    raise Refusal(429, f"{target.name}: its rate limit here is used up", retry_after=wait)
+            except Refusal as refusal:  # another model may speak the client's format, or have tokens left
                 refused = refused or refusal
                 trouble.append(f"{target.name}: {refusal.message}")
                 continue
@@ -156,14 +188,17 @@ class Relay:
             body = b"".join([chunk async for chunk in first])
         except Unreachable as error:
             raise Refusal(502, f"{sent.target.name}: {error}", code="upstream_broke_off") from None
+        if 300 <= reply.status < 400:
+            raise Refusal(502, f"{sent.target.name}: its base_url answers with a redirect", code="upstream_redirect")
         if reply.status < 400:
             record.usage = _whole_usage(sent, asked, body)
+            body = self.filters.reply(sent.translation.reply(body) if sent.translation else body)
         else:
             record.error = f"{sent.target.name} answered {reply.status}"
-        if sent.translation is not None:
-            body = sent.translation.reply(body) if reply.status < 400 else sent.translation.error(body, reply.status)
-            headers = [(name, value) for name, value in headers if name != b"content-type"]
-            headers.append((b"content-type", b"application/json"))
+            if sent.translation is not None or not body.lstrip().startswith(b"{"):
+                body = error_in(asked.form, body, reply.status)
+                headers = [(name, value) for name, value in headers if name != b"content-type"]
+                headers.append((b"content-type", b"application/json"))
         await send(
             {
                 "type": "http.response.start",
@@ -172,6 +207,53 @@ class Relay:
             }
         )
         await send({"type": "http.response.body", "body": body})
+
+    async def _stream(
+        self,
+        asked: Asked,
+        reply: Reply,
+        first: AsyncIterator[bytes],
+        sent: Sendable,
+        headers: list[tuple[bytes, bytes]],
+        record: Record,
+        send: Send,
+    ) -> None:
+        """Events go out as they arrive, whole: half an event is no use to a client, and would spoil the error event."""
+        tap = StreamTap(asked.form)
+        events = _whole_events(first) if sent.translation is None else sent.translation.stream(_whole_events(first))
+        if self.filters.response_filters:
+            events = self._filtered(asked.form, events)
+        began = time.perf_counter()
+        started = False
+        try:
+            async for chunk in events:
+                if not started:
+                    started = True
+                    record.first_byte = time.perf_counter() - began
+                    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                tap.feed(chunk)
+        except Unreachable as error:
+            record.error = f"{sent.target.name}: {error}"
+            if not started:
+                raise Refusal(502, record.error, code="upstream_broke_off") from None
+            refusal = Refusal(502, record.error, code="upstream_broke_off")
+            await send({"type": "http.response.body", "body": refusal.event(asked.form), "more_body": True})
+        finally:
+            record.usage, record.complete = tap.usage, tap.complete
+        if not started:
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _filtered(self, form: WireName, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """What a filter looks for may be cut in two by a chunk: the answer is held until it is whole."""
+        held = b"".join([chunk async for chunk in events])
+
+        async def once() -> AsyncIterator[bytes]:
+            yield held
+
+        found = [event async for several in read_stream(form, once()) for event in several]
+        yield self.filters.events(form, found, held)
 
 
 async def _begun(reply: Reply) -> AsyncIterator[bytes]:
@@ -182,9 +264,10 @@ async def _begun(reply: Reply) -> AsyncIterator[bytes]:
     except Unreachable:
         reply.close()
         raise
-    if reply.streams and reply.status < 400 and first.startswith(b"event: error"):
+    if reply.streams and reply.status < 400 and first.startswith((b"event: error", b'data: {"error"')):
         reply.close()
-        raise Unreachable("body", "answered with an error event")
+        told = first.partition(b"data:")[2].partition(b"\n")[0].strip()
+        raise Unreachable("body", f"answered with an error: {provider_message(told)}")
 
     async def go_on() -> AsyncIterator[bytes]:
         yield first
@@ -192,41 +275,6 @@ async def _begun(reply: Reply) -> AsyncIterator[bytes]:
             yield chunk
 
     return go_on()
-
-
-async def _stream(
-    asked: Asked,
-    reply: Reply,
-    first: AsyncIterator[bytes],
-    sent: Sendable,
-    headers: list[tuple[bytes, bytes]],
-    record: Record,
-    send: Send,
-) -> None:
-    """Events go out as they arrive, whole: half an event is no use to a client, and would spoil the error event."""
-    tap = StreamTap(asked.form)
-    events = _whole_events(first) if sent.translation is None else sent.translation.stream(_whole_events(first))
-    began = time.perf_counter()
-    started = False
-    try:
-        async for chunk in events:
-            if not started:
-                started = True
-                record.first_byte = time.perf_counter() - began
-                await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            tap.feed(chunk)
-    except Unreachable as error:
-        record.error = f"{sent.target.name}: {error}"
-        if not started:
-            raise Refusal(502, record.error, code="upstream_broke_off") from None
-        refusal = Refusal(502, record.error, code="upstream_broke_off")
-        await send({"type": "http.response.body", "body": refusal.event(asked.form), "more_body": True})
-    finally:
-        record.usage, record.complete = tap.usage, tap.complete
-    if not started:
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
 
 
 async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

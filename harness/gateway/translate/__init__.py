@@ -66,14 +66,6 @@ class Translation:
             return orjson.dumps(chat.write_answer(answer))
         return orjson.dumps(responses.write_answer(answer, self._prompt.tools))
 
-    def error(self, body: bytes, status: int) -> bytes:
-        """A provider's error, in the client's format."""
-        try:
-            message, code = messages.error_text(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            message, code = body[:300].decode("utf-8", "replace").strip() or "the provider gave no reason", None
-        return orjson.dumps(Refusal(status, message, code=code).body(self.client))
-
     async def stream(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """A provider's stream of whole events, in the client's format."""
         writer = WRITERS[self.client](self._prompt)
@@ -81,3 +73,16 @@ class Translation:
             data = b"".join(map(writer.write, events))
             if data:
                 yield data
+
+
+def error_in(client: WireName, body: bytes, status: int) -> bytes:
+    """A provider's error, whatever its form, in the client's format."""
+    return orjson.dumps(Refusal(status, provider_message(body)).body(client))
+
+
+def provider_message(body: bytes) -> str:
+    """What a provider's error body says; the beginning of one that is not JSON."""
+    try:
+        return messages.error_text(orjson.loads(body))[0]
+    except orjson.JSONDecodeError:
+        return body[:300].decode("utf-8", "replace").strip() or "the provider gave no reason"

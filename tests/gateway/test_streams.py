@@ -1,0 +1,132 @@
+"""Streams: the first byte at once, hang-ups passed on, breaks told as the format's error event, pings let through."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import anthropic
+import httpx2
+import openai
+import pytest
+
+from tests.gateway.raw_upstream import END, SSE, RawUpstream, chunk
+from tests.gateway.running import RunningGateway, upstream
+from tests.wire.server import WireServer
+
+PATHS = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
+BODIES: dict[str, dict[str, Any]] = {
+    "messages": {
+        "model": "anthropic/m",
+        "max_tokens": 9,
+        "stream": True,
+        "messages": [{"role": "user", "content": "x"}],
+    },
+    "chat": {"model": "openai/m", "stream": True, "messages": [{"role": "user", "content": "x"}]},
+    "responses": {"model": "openai/m", "stream": True, "input": "x"},
+}
+QUESTION: Any = {"role": "user", "content": "x"}
+START = b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","usage":{"input_tokens":3}}}\n\n'
+
+
+def test_the_first_event_is_not_held_and_the_rest_is_untouched() -> None:
+    rest = [
+        b'event: ping\ndata: {"type": "ping"}\n\n: a comment\n\n',
+        b"event: never_heard_of\r\ndata: {}\r\n\r\n",
+        b"data: tail",
+    ]
+
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        writer.write(SSE + chunk(START))
+        await up.wait()
+        for part in rest:
+            writer.write(chunk(part[:7]) + chunk(part[7:]))
+        writer.write(END)
+        await writer.drain()
+
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
+        with httpx2.stream("POST", gateway.url + PATHS["messages"], json=BODIES["messages"], timeout=5) as reply:
+            chunks = reply.iter_raw()
+            assert next(chunks) == START  # the provider is still waiting for us
+            up.go_on.set()
+            assert b"".join(chunks) == b"".join(rest)
+
+
+def test_a_hang_up_cancels_the_call() -> None:
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        writer.write(SSE + chunk(START))
+        await asyncio.sleep(30)
+
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
+        with httpx2.stream("POST", gateway.url + PATHS["messages"], json=BODIES["messages"]) as reply:
+            next(reply.iter_raw())
+        assert up.hung_up.wait(5)
+        gateway.wait_until(lambda: bool(gateway.gateway.ledger.recent))
+        assert gateway.gateway.ledger.recent[0].error == "the client hung up"
+        assert gateway.gateway.ledger.in_flight == 0
+
+
+def test_a_hang_up_before_the_answer_cancels_the_call() -> None:
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        await asyncio.sleep(30)
+
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
+        with pytest.raises(httpx2.ReadTimeout):
+            httpx2.post(gateway.url + PATHS["chat"], json=BODIES["chat"], timeout=0.5)
+        assert up.hung_up.wait(5)
+
+
+@pytest.mark.parametrize("form", PATHS)
+def test_a_break_in_the_middle_is_an_error_event(form: str) -> None:
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        writer.write(SSE + chunk(START if form == "messages" else b'data: {"id":"c","choices":[]}\n\n'))
+        writer.write(chunk(b'event: content_block_delta\ndata: {"type":"content_blo'))
+        await writer.drain()
+        writer.transport.abort()
+
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
+        text = httpx2.post(gateway.url + PATHS[form], json=BODIES[form]).text
+        last = text.rstrip().split("\n\n")[-1]
+        assert "content_blo" not in text  # half an event is nobody's
+        assert last.startswith(
+            {"messages": "event: error\n", "chat": 'data: {"error"', "responses": "event: error\n"}[form]
+        )
+        assert text.count("message_start") <= 2 and up.requests == 1  # never a second answer after bytes were sent
+
+
+@pytest.mark.parametrize("kind", ["dies", "stream_error"])
+@pytest.mark.parametrize("target", ["anthropic/m", "openai/m"])
+def test_sdks_see_the_break_as_an_error(kind: str, target: str) -> None:
+    with (
+        WireServer(lambda request: {"error": {"kind": kind}}) as wire,
+        RunningGateway({"models": upstream(wire.url)}) as gw,
+    ):
+        with anthropic.Anthropic(base_url=gw.url, api_key="k", max_retries=0) as client:
+            with pytest.raises(anthropic.APIError):
+                with client.messages.stream(model=target, max_tokens=9, messages=[QUESTION]) as stream:
+                    stream.get_final_message()
+        with openai.OpenAI(base_url=gw.url + "/v1", api_key="k", max_retries=0) as chat:
+            with pytest.raises(openai.APIError):
+                list(chat.chat.completions.create(model=target, messages=[QUESTION], stream=True))
+
+
+def test_a_slow_client_holds_nobody_up() -> None:
+    flood = b"data: " + b"x" * 65536 + b"\n\n"
+
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        writer.write(SSE)
+        for _ in range(400):
+            writer.write(chunk(flood))
+            await writer.drain()
+        writer.write(END)
+        await writer.drain()
+
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
+        with socket.create_connection(("127.0.0.1", gateway.port)) as slow:
+            body = b'{"model":"openai/m","stream":true,"messages":[]}'
+            slow.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            )
+            gateway.wait_until(lambda: up.requests == 1)
+            assert len(httpx2.post(gateway.url + PATHS["chat"], json=BODIES["chat"]).content) == 400 * len(flood)

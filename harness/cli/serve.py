@@ -15,6 +15,7 @@ from harness.config.reading import environment, read_mapping
 from harness.config.settings import load_settings
 from harness.gateway.app import application
 from harness.gateway.build import build_gateway
+from harness.gateway.runs_page import console_token
 from harness.gateway.server import check_exposure, listen, server
 from harness.redact import redact, register, register_environment
 
@@ -51,10 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
     sockets = listen(built.section.host, built.section.port)
     host, port = sockets.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    app = application(build_gateway(built, settings), _more_routes(settings))
+    token = console_token(settings)
+    app = application(build_gateway(built, settings), _more_routes(settings, token))
     if arguments.json:
         print(json.dumps({"url": url, "source": built.source}), flush=True)
     say(f"harness gateway on {url} (configuration: {built.source})")
+    say(f"runs page, with cancel and resume: {url}/?token={token}")
     running = server(app, built)
     if running.config.loop == "uvloop":
         importlib.import_module("uvloop").run(running.serve(sockets=[sockets]))
@@ -63,11 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _more_routes(settings: Any) -> list[Any]:
+def _more_routes(settings: Any, token: str) -> list[Any]:
     """The runs page, where it is installed."""
     if importlib.util.find_spec("harness.gateway.runs_page") is None:
         return []
-    return list(importlib.import_module("harness.gateway.runs_page").routes(settings))
+    page = importlib.import_module("harness.gateway.runs_page")
+    return list(page.routes(settings, token, importlib.import_module("harness.report.html").run_report))
 
 
 class _Redacting(logging.Formatter):

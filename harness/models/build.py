@@ -23,5 +23,5 @@ def build_client(settings: Settings) -> ModelClient:
         client: ModelClient = plano.connect(settings)
         return client
     if mode == "policy":
-        return PooledModelClient(settings, choose=importlib.import_module("harness.models.policy").chooser(settings))
+        return PooledModelClient(settings, choose=importlib.import_module("harness.models.policy").Policy(settings))
     return PooledModelClient(settings)

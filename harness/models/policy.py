@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import anyio
 import anyio.to_thread
 
 from harness.config.settings import Settings
-from harness.models.client import Choose
 from harness.routing.preferences import PreferenceRouter
 from harness.types import ModelRequest, Text, TierPool
 
 KEPT_TEXTS = 1024
 
 
-def chooser(settings: Settings) -> Choose:
-    """What picks a request's pool by `routing > preferences`.
+class Policy:
+    """Picks a request's pool by `routing > preferences`.
 
     The first user message decides, so that all turns of a session go to one model and find its cache warm. Where no
     route fits, and for second attempts, the pool asked for stands: an escalation is never undone.
     """
-    routes = {route.name: route for route in settings.routing.preferences}
-    make = partial(PreferenceRouter, tuple(routes.values()), settings.routing.preference_threshold)
-    decided: dict[str, str | None] = {}
-    loading = anyio.Lock()
-    router: PreferenceRouter | None = None
 
-    async def choose(request: ModelRequest) -> TierPool:
-        nonlocal router
-        if not routes or request.attempt > 1:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._routes = {route.name: route for route in settings.routing.preferences}
+        self._router: PreferenceRouter | None = None
+        self._loading = anyio.Lock()
+        self._decided: dict[str, str | None] = {}
+
+    async def __call__(self, request: ModelRequest) -> TierPool:
+        """The pool of the route that fits, or the request's own."""
+        if not self._routes or request.attempt > 1:
             return request.pool
-        text = _subject(request)
-        if text not in decided:
-            async with loading:
-                router = router or await anyio.to_thread.run_sync(make)
-                match = await anyio.to_thread.run_sync(router.classify, text)
-            if len(decided) >= KEPT_TEXTS:
-                decided.clear()
-            decided[text] = match.route
-        route = routes.get(decided[text] or "")
+        route = self._routes.get(await self._decide(_subject(request)) or "")
         if route is None:
             return request.pool
         if route.models:
             return TierPool(tier=route.tier or request.pool.tier, models=route.models)
-        return settings.pool(route.tier) if route.tier else request.pool
+        return self._settings.pool(route.tier) if route.tier else request.pool
 
-    return choose
+    async def _decide(self, text: str) -> str | None:
+        if text not in self._decided:
+            router = await self._classifier()
+            match = await anyio.to_thread.run_sync(router.classify, text)
+            if len(self._decided) >= KEPT_TEXTS:
+                self._decided.clear()
+            self._decided[text] = match.route
+        return self._decided[text]
+
+    async def _classifier(self) -> PreferenceRouter:
+        """Made off the event loop when first asked for: it loads a model."""
+        async with self._loading:
+            if self._router is None:
+                routing = self._settings.routing
+                self._router = await anyio.to_thread.run_sync(
+                    PreferenceRouter, routing.preferences, routing.preference_threshold
+                )
+            return self._router
 
 
 def _subject(request: ModelRequest) -> str:

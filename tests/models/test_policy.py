@@ -7,7 +7,7 @@ import pytest
 from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.models.build import build_client
-from harness.models.policy import chooser
+from harness.models.policy import Policy
 from harness.types import Message, Text, ToolResult
 from tests.contracts.model_client import HAIKU, asks
 from tests.wire import WireServer
@@ -43,12 +43,12 @@ def settings(**data: object) -> Settings:
     ("Bake a chocolate cake for the birthday party", "haiku", HAIKU.models[0]),
 ])  # fmt: skip
 async def test_the_route_that_fits_names_the_pool(text: str, tier: str, model: str) -> None:
-    pool = await chooser(settings())(asks(text=text))
+    pool = await Policy(settings())(asks(text=text))
     assert (pool.tier, pool.models[0]) == (tier, model)
 
 
 async def test_a_session_stays_where_it_began_and_a_second_attempt_gets_what_it_asks_for() -> None:
-    choose = chooser(settings())
+    choose = Policy(settings())
     begun = asks(text=SQL)
     later = (
         *begun.messages,
@@ -59,7 +59,7 @@ async def test_a_session_stays_where_it_began_and_a_second_attempt_gets_what_it_
 
 
 async def test_without_preferences_nothing_is_chosen() -> None:
-    assert await chooser(Settings())(asks(text=SQL)) == HAIKU
+    assert await Policy(Settings())(asks(text=SQL)) == HAIKU
 
 
 async def test_the_client_of_the_mode_calls_the_chosen_model() -> None:

@@ -151,6 +151,7 @@ class ExecutorCommand(Value):
 
     In `argv`, `environment` and `stdin` these are filled in: `{prompt}`, `{prompt_file}`, `{model}`, `{tier}`,
     `{affinity}`, `{worktree}`, `{home}` (private and empty), and with a `provider` also `{base_url}` and `{key}`.
+    `{{word}}` is `{word}` itself.
     """
 
     argv: tuple[str, ...] = Field(min_length=1)

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from harness.config.reading import environment
 from harness.config.settings import OwnPrice, Settings
-from harness.errors import MissingTool
+from harness.errors import BudgetExceeded, MissingTool
 from harness.executors.model_door import ModelDoor, model_door
 from harness.executors.tools import shorten
 from harness.models.providers import find_provider
@@ -85,7 +85,6 @@ async def open_agent(
 
     `network` opens the whole network to it.
     """
-    session.meter.check()
     async with sandbox.scratch() as scratch:
         if provider is None:
             yield Agent(session, sandbox, scratch, None, network)
@@ -94,6 +93,15 @@ async def open_agent(
         found.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
         async with model_door(found, sandbox, scratch) as door:
             yield Agent(session, sandbox, scratch, door, network)
+
+
+def used_up(session: Session) -> Worked | None:
+    """The end of a session that has no budget left to begin with; None when there is some."""
+    try:
+        session.meter.check()
+    except BudgetExceeded as error:
+        return ended(session, "budget", (), error=error.message)
+    return None
 
 
 def prompt_of(session: Session) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.config.settings import OwnPrice, Settings
 from harness.errors import ModelAuthError
-from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn
+from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
 from harness.executors.model_door import PLACEHOLDER
 from harness.models.headers import AFFINITY
 from harness.proc import Completed
@@ -45,6 +45,8 @@ class ClaudeCode:
 
     async def work(self, session: Session) -> Worked:
         """See Executor; raises MissingTool without `claude`, ModelAuthError without a key or with a refused one."""
+        if (reached := used_up(session)) is not None:
+            return reached
         async with open_agent(session, self._sandbox, self._settings, PROVIDER) as agent:
             said = _Said(session, self._settings.prices)
             done = await agent.run(_argv(session), self._variables(agent), prompt_of(session), said.line)

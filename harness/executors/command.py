@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.config.reading import read_mapping, validate
 from harness.config.settings import ExecutorCommand, Settings
 from harness.errors import ConfigError
-from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn
+from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
 from harness.executors.model_door import PLACEHOLDER
 from harness.executors.usage import READERS, Told
 from harness.proc import Completed
@@ -58,8 +58,11 @@ class CommandExecutor:
                 if told.tools:
                     tell_turn(session, told.turns, self._model(session), told.tools)
 
+        if (reached := used_up(session)) is not None:
+            return reached
         async with open_agent(session, self._sandbox, self._settings, preset.provider, preset.network) as agent:
             words = self._words(agent)
+            tell_turn(session, 0, self._model(session), [preset.argv[0]])
             done = await agent.run(
                 [self._filled(part, words, "argv") for part in preset.argv],
                 {name: self._filled(value, words, "environment") for name, value in preset.environment.items()},
@@ -119,14 +122,19 @@ class CommandExecutor:
 
     def _filled(self, template: str, words: Mapping[str, str], where: str) -> str:
         def word(match: re.Match[str]) -> str:
+            if match[1] is None:
+                return match[0][1:-1]
             if match[1] not in words:
                 known = ", ".join(f"{{{name}}}" for name in words)
                 raise ConfigError(
-                    "harness.yaml", ("executors", self.name, where), f"{match[0]} means nothing here; known: {known}"
+                    "harness.yaml",
+                    ("executors", self.name, where),
+                    f"{match[0]} means nothing here; known: {known}",
+                    f"write {{{match[0]}}} for the braces themselves",
                 )
             return words[match[1]]
 
-        filled = re.sub(r"\{([a-z_]+)\}", word, template)
+        filled = re.sub(r"\{\{[a-z_]+\}\}|\{([a-z_]+)\}", word, template)
         if where != "stdin" and len(filled.encode()) > LONGEST_ARGUMENT:
             raise ConfigError(
                 "harness.yaml", ("executors", self.name, where), "the prompt is too long for a command line",

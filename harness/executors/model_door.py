@@ -11,7 +11,7 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from harness.errors import HarnessError
 from harness.models.providers import Provider
 from harness.sandbox import Sandbox
 
@@ -74,18 +75,25 @@ async def model_door(provider: Provider, sandbox: Sandbox, scratch: Path) -> Asy
     else:
         listener = socket.create_server(("127.0.0.1", 0))
         door = ModelDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", network=True)
-    async with httpx2.AsyncClient(timeout=httpx2.Timeout(provider.timeout, connect=30)) as client:
-        app = Starlette(
-            routes=[Route("/{path:path}", _Forward(provider, client, door.log).serve, methods=["GET", "POST", "HEAD"])]
-        )
-        server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
-        async with anyio.create_task_group() as group:
-            group.start_soon(server.serve, [listener])
-            try:
-                yield door
-            finally:
-                server.should_exit = True
-    listener.close()
+    trouble: HarnessError | None = None
+    with closing(listener):
+        async with httpx2.AsyncClient(timeout=httpx2.Timeout(provider.timeout, connect=30)) as client:
+            app = Starlette(
+                routes=[
+                    Route("/{path:path}", _Forward(provider, client, door.log).serve, methods=["GET", "POST", "HEAD"])
+                ]
+            )
+            server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+            async with anyio.create_task_group() as group:
+                group.start_soon(server.serve, [listener])
+                try:
+                    yield door
+                except HarnessError as error:
+                    trouble = error  # raised below: out of the task group it would come wrapped
+                finally:
+                    server.should_exit = True
+    if trouble is not None:
+        raise trouble
 
 
 class _Server(uvicorn.Server):

@@ -9,11 +9,11 @@ import anyio
 
 from harness import cli
 from harness.cli.common import common_options, put_json, say, settings_from, show
-from harness.config.settings import Settings
 from harness.convoy import against_baseline, rig_tracker
 from harness.errors import TrackerError
+from harness.protocols import Router, Tracker
 from harness.routing.router import build_router
-from harness.trackers.gastown import Town, agent_name, find_town, sling
+from harness.trackers.gastown import agent_name, find_town, sling
 from harness.types import Issue, RouteDecision
 
 EXAMPLES = """examples:
@@ -37,8 +37,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not (town.root / arguments.rig).is_dir():
         rigs = ", ".join(sorted({rig for rig in map(town.rig_of, town.routes) if rig})) or "none"
         raise TrackerError(f"no rig '{arguments.rig}' in {town.root}; known: {rigs}", "`gt rig list` shows them")
+    clone = town.root / arguments.rig / "mayor" / "rig"
+    if town.rig_at(arguments.repo) != arguments.rig and clone.is_dir():
+        arguments.repo = clone  # its files and settings are what the issue is about
     settings = settings_from(arguments)
-    issue, decision = anyio.run(read_and_route, settings, town, arguments.rig, arguments.issue)
+    router = build_router(settings)
+    issue, decision = anyio.run(read_and_route, rig_tracker(settings, town, arguments.rig), router, arguments.issue)
     agent = agent_name(decision.tier)
     for line in explain(issue, decision, settings.routing.baseline_tier):
         (say if arguments.json else show)(line)
@@ -61,15 +65,15 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def read_and_route(settings: Settings, town: Town, rig: str, issue_id: str) -> tuple[Issue, RouteDecision]:
-    """The issue as its rig's Beads tells it, and the one routing logic's answer."""
-    issue = await rig_tracker(settings, town, rig).get(issue_id)
+async def read_and_route(tracker: Tracker, router: Router, issue_id: str) -> tuple[Issue, RouteDecision]:
+    """The issue as its tracker tells it, and the one routing logic's answer; raises TrackerError when it is taken."""
+    issue = await tracker.get(issue_id)
     if issue.status != "open" or issue.assignee:
         held = f" with {issue.assignee}" if issue.assignee else ""
         raise TrackerError(
             f"{issue.id} is {issue.status}{held}", "a bead in flight is left alone; `gt unsling` frees it"
         )
-    return issue, build_router(settings).route(issue)
+    return issue, router.route(issue)
 
 
 def explain(issue: Issue, decision: RouteDecision, baseline: str) -> list[str]:

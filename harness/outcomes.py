@@ -321,6 +321,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
     for inner in ("stay_nusd", "starts", "escalates", "ends", "rank"):
         del data[inner]
     data["keys"] = list(outcome.keys)
+    data["model_used"] = data.pop("model")
     return data | {"cost_usd": cost, "quality_score": outcome.rating if outcome.rating is not None else outcome.quality}
 
 

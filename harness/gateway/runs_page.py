@@ -45,7 +45,7 @@ def routes(settings: Settings, token: str, report: Report | None = None) -> list
 
 
 def console_token(settings: Settings) -> str:
-    """The repository's console token, kept for its owner only; a new one each time where there is no `.harness/` yet."""
+    """The repository's console token, readable by its owner only; a passing one where there is no `.harness/` yet."""
     path = settings.state / "console-token"
     if path.exists() and (kept := path.read_text("ascii").strip()):
         return kept

@@ -15,6 +15,7 @@ import importlib
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
@@ -24,8 +25,9 @@ import anyio.to_thread
 from harness.budget import Meter
 from harness.config.reading import environment
 from harness.config.settings import Settings
-from harness.errors import ModelError, ModelNonsense, ModelRequestError, ModelUnavailable
-from harness.models.failures import Failure
+from harness.errors import ModelAuthError, ModelError, ModelNonsense, ModelRequestError, ModelUnavailable
+from harness.models.cooldowns import Cooldowns
+from harness.models.failures import Failure, Kind
 from harness.models.providers import ADAPTERS, Adapter, Answer, Provider, find_provider, no_key
 from harness.pricing import price
 from harness.redact import register
@@ -33,10 +35,10 @@ from harness.types import ModelCall, ModelReply, ModelRequest, TierPool, Usage
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 16.0
 """Seconds: the bounds between which the jittered wait doubles."""
-TIMEOUTS = 1
-"""A call that timed out is repeated this often on the same model; each one costs its whole time-out."""
-QUOTA_COOLDOWN = 3600.0
-"""Seconds an account without credit is passed over."""
+REPEATS: Mapping[Kind, int] = {"timeout": 1, "nonsense": 1, "auth": 0, "quota": 0, "model": 0, "request": 0}
+"""How often the same model is asked again after a failure of that kind; other kinds: as often as the settings say."""
+LONG_COOLDOWN = 3600.0
+"""Seconds a model is passed over that is not there, or whose account has no credit."""
 
 Choose = Callable[[ModelRequest], Awaitable[TierPool]]
 
@@ -73,7 +75,7 @@ class PooledModelClient:
         self._slots = anyio.CapacityLimiter(settings.models.max_concurrent)
         self._choose = choose
         self._sleep, self._clock, self._jitter = sleep, clock, jitter
-        self._cool_until: dict[str, float] = {}
+        self._cooldowns = Cooldowns(clock)
 
     async def complete(self, request: ModelRequest, meter: Meter) -> ModelReply:
         """The first model's reply that can be had; see the module's head for what is raised when none can."""
@@ -99,18 +101,16 @@ class PooledModelClient:
 
     def forget_failures(self) -> None:
         """End every cooldown: what failed has been replaced."""
-        self._cool_until.clear()
+        self._cooldowns.clear()
 
     # ── choosing ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _order(self, pool: TierPool) -> list[str]:
         """The pool's models that may be asked now; with all of them cooling, the first to be free, after the wait."""
-        now = self._clock()
-        free = [model for model in pool.models if self._cool_until.get(model, 0.0) <= now]
-        if free:
+        if free := self._cooldowns.free(pool.models):
             return free
-        soonest = min(pool.models, key=lambda model: self._cool_until[model])
-        wait = self._cool_until[soonest] - now
+        soonest = min(pool.models, key=self._cooldowns.left)
+        wait = self._cooldowns.left(soonest)
         if wait > self._bounds.max_retry_after_seconds:
             raise ModelUnavailable(
                 f"every model of tier '{pool.tier}' failed a moment ago: {', '.join(pool.models)}",
@@ -128,9 +128,10 @@ class PooledModelClient:
             raise ModelRequestError(f"{model} refused the request: {failure}") from failure
         if failure.kind == "nonsense":
             raise ModelNonsense(f"{model} gave an answer that cannot be read: {failure}") from failure
-        cooling = QUOTA_COOLDOWN if failure.kind in ("quota", "model") else self._bounds.cooldown_seconds
-        self._cool_until[model] = self._clock() + max(cooling, failure.retry_after or 0.0)
-        _log.warning("%s is passed over for %.0f s: %s", model, cooling, failure)
+        lasting = failure.kind in ("quota", "model")
+        seconds = max(LONG_COOLDOWN if lasting else self._bounds.cooldown_seconds, failure.retry_after or 0.0)
+        self._cooldowns.put_aside(model, seconds)
+        _log.warning("%s is passed over for %.0f s: %s", model, seconds, failure)
 
     def _nobody(self, pool: TierPool, refused: Mapping[str, Failure]) -> ModelError:
         told = "; ".join(f"{model}: {failure}" for model, failure in refused.items())
@@ -139,48 +140,34 @@ class PooledModelClient:
             cure = f"check the names under tiers > {pool.tier} in harness.yaml"
             return ModelRequestError(f"no such model ({told})", cure)
         if kinds <= {"quota", "model"}:
-            provider = self._providers[self._place(next(iter(refused)))]
-            error = no_key(provider, told)
-            error.message, error.hint = (
-                f"out of credit ({told})",
-                "add credit, or a model of another provider to the tier",
-            )
-            return error
-        now = self._clock()
-        waits = [self._cool_until[model] - now for model in refused if model in self._cool_until]
+            cure = f"add credit, or a model of another provider to tiers > {pool.tier}"
+            return ModelAuthError(f"out of credit ({told})", cure)
         return ModelUnavailable(
             f"no model of tier '{pool.tier}' could be reached ({told})",
             "everything finished is kept; the same command goes on once a provider answers",
-            retry_after=max(0.0, min(waits)) if waits else None,
+            retry_after=min(map(self._cooldowns.left, refused)),
         )
 
     # ── one model ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _try(self, model: str, request: ModelRequest, meter: Meter) -> tuple[Answer | Failure, Usage]:
         """Ask one model until it answers, or its retries are used up; what it all cost is on the meter."""
-        spent, timeouts, nonsense = Usage(), 0, 0
+        spent, failed = Usage(), Counter[Kind]()
         for attempt in range(self._bounds.retries + 1):
             try:
                 answer = await self._ask(model, request)
             except Failure as failure:
                 if failure.spent is not None:
                     spent += self._count(model, failure.spent, meter)
-                timeouts += failure.kind == "timeout"
-                nonsense += failure.kind == "nonsense"
-                again = failure.kind == "transient" or (failure.kind == "timeout" and timeouts <= TIMEOUTS)
-                again = again or (failure.kind == "nonsense" and nonsense == 1)
+                failed[failure.kind] += 1
                 too_long = (failure.retry_after or 0.0) > self._bounds.max_retry_after_seconds
-                if not again or too_long or attempt == self._bounds.retries:
+                tired = failed[failure.kind] > REPEATS.get(failure.kind, self._bounds.retries)
+                if tired or too_long or attempt == self._bounds.retries:
                     return failure, spent
                 await self._wait(attempt, failure)
                 meter.check()
                 continue
-            usage = answer.usage
-            if not answer.usage_known:
-                usage = usage.model_copy(update={"unpriced_requests": usage.requests})
-                meter.add(usage)
-                return answer, spent + usage
-            return answer, spent + self._count(self._served(model, answer), usage, meter)
+            return answer, spent + self._count(self._served(model, answer), answer.usage, meter, answer.usage_known)
         raise AssertionError("the loop returns")
 
     async def _wait(self, attempt: int, failure: Failure) -> None:
@@ -190,8 +177,8 @@ class PooledModelClient:
     async def _ask(self, model: str, request: ModelRequest) -> Answer:
         adapter = await self._adapter(self._place(model))
         name = model if self._gateway else model.partition("/")[2]
-        # A little longer than the SDK's own limit, which knows what the call has cost so far.
-        limit = (self._gateway.timeout if self._gateway else self._bounds.timeout_seconds) + 5
+        # A little longer than the SDK's own limit on silence, which knows what the call has cost so far.
+        limit = self._bounds.timeout_seconds + 5
         async with self._slots:
             with anyio.move_on_after(limit):
                 return await adapter.ask(name, request)
@@ -255,7 +242,10 @@ class PooledModelClient:
             model=model, content=answer.content, stop_reason=answer.stop_reason, call=call, metadata=metadata
         )
 
-    def _count(self, model: str, usage: Usage, meter: Meter) -> Usage:
-        priced = price(model, usage, own=self.settings.prices)
-        meter.add(priced)
-        return priced
+    def _count(self, model: str, usage: Usage, meter: Meter, known: bool = True) -> Usage:
+        if known:
+            usage = price(model, usage, own=self.settings.prices)
+        else:
+            usage = usage.model_copy(update={"unpriced_requests": usage.requests})
+        meter.add(usage)
+        return usage

@@ -30,7 +30,8 @@ def closed(schema: Any, every_key_required: bool = False) -> Any:
         elif key in ("enum", "const", "required", "description"):
             result[key] = value
         else:
-            result[key] = closed(value, every_key_required)
+            # Strict modes know `anyOf` alone.
+            result["anyOf" if key == "oneOf" else key] = closed(value, every_key_required)
     if "properties" in result:
         result["additionalProperties"] = False
         if every_key_required:

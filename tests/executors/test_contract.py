@@ -244,6 +244,7 @@ class TestCodex(WithRealAgent):
 
 
 @pytest.mark.needs_opencode
+@pytest.mark.timeout(60)  # it starts in 5 seconds on an idle machine
 class TestOpencode(WithRealAgent):
     def make(self, bench: Bench) -> CommandExecutor:
         return CommandExecutor("opencode", built_in_presets()["opencode"], bench.sandbox, bench.settings)

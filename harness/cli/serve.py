@@ -9,10 +9,13 @@ import json
 import logging
 from typing import Any
 
+from starlette.routing import Route
+
 from harness.cli.common import common_options, repository_root, say
 from harness.config.gateway import gateway_settings, is_foreign
 from harness.config.reading import environment, read_mapping
 from harness.config.settings import load_settings
+from harness.gateway import console
 from harness.gateway.app import application
 from harness.gateway.build import build_gateway
 from harness.gateway.runs_page import console_token
@@ -53,11 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     host, port = sockets.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     token = console_token(settings)
-    app = application(build_gateway(built, settings), _more_routes(settings, token))
+    gateway = build_gateway(built, settings)
+    app = application(gateway, [*console.routes(gateway), *_more_routes(settings, token)])
     if arguments.json:
         print(json.dumps({"url": url, "source": built.source}), flush=True)
-    say(f"harness gateway on {url} (configuration: {built.source})")
-    say(f"runs page, with cancel and resume: {url}/?token={token}")
+    say(f"harness gateway on {url} (configuration: {built.source}); requests are shown there in a browser")
+    say(f"runs page, with cancel and resume: {url}/runs?token={token}")
     running = server(app, built)
     if running.config.loop == "uvloop":
         importlib.import_module("uvloop").run(running.serve(sockets=[sockets]))
@@ -71,7 +75,8 @@ def _more_routes(settings: Any, token: str) -> list[Any]:
     if importlib.util.find_spec("harness.gateway.runs_page") is None:
         return []
     page = importlib.import_module("harness.gateway.runs_page")
-    return list(page.routes(settings, token, importlib.import_module("harness.report.html").run_report))
+    found = page.routes(settings, token, importlib.import_module("harness.report.html").run_report)
+    return [Route("/runs", route.endpoint) if route.path == "/" else route for route in found]
 
 
 class _Redacting(logging.Formatter):

@@ -29,6 +29,7 @@ from harness.gateway.exchange import Asked, Decision, Record, credential
 from harness.gateway.filters import Filters
 from harness.gateway.ledger import Ledger
 from harness.gateway.limits import RateLimiter
+from harness.gateway.openapi import document
 from harness.gateway.refusal import Refusal
 from harness.gateway.relay import Relay
 from harness.gateway.upstream import Upstream
@@ -95,6 +96,7 @@ class Gateway:
             record.requested, record.stream = asked.model, asked.stream
             decision = await self.decider.serve(asked)
             record.route, record.reason, record.session = decision.route, decision.reason, decision.session
+            record.pinned = decision.pinned
             _log(decision)
             await self._unless_gone(receive, self._relay.carry(asked, decision, record, watched))
         except Refusal as refusal:
@@ -320,6 +322,9 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
         problems = gateway.problems()
         return JSONResponse({"status": "degraded" if problems else "ready", "problems": problems})
 
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(document())
+
     async def metrics(request: Request) -> Response:
         return PlainTextResponse(gateway.ledger.metrics(), media_type="text/plain; version=0.0.4")
 
@@ -354,6 +359,7 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
         Route("/healthz", healthz),
         Route("/readyz", readyz),
         Route("/metrics", metrics),
+        Route("/openapi.json", openapi),
     ]
     return Starlette(
         routes=[*chat, count, *advice, *get, *more],

@@ -60,6 +60,8 @@ class Record:
     route: str | None = None
     reason: str = ""
     session: str | None = None
+    pinned: bool = False
+    """A session's earlier decision was used."""
     status: int = 0
     seconds: float = 0.0
     first_byte: float | None = None

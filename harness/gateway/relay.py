@@ -206,6 +206,7 @@ class Relay:
                 "headers": [*headers, (b"content-length", str(len(body)).encode())],
             }
         )
+        record.complete = True
         await send({"type": "http.response.body", "body": body})
 
     async def _stream(
@@ -243,6 +244,7 @@ class Relay:
             record.usage, record.complete = tap.usage, tap.complete
         if not started:
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        record.complete = True
         await send({"type": "http.response.body", "body": b""})
 
     async def _filtered(self, form: WireName, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -25,6 +25,16 @@ KEPT = frozenset({"interrupted", "over_budget"})
 
 
 @dataclass(frozen=True)
+class Left:
+    """An issue of the convoy that is left alone."""
+
+    id: str
+    why: str
+    in_flight: bool
+    """Somebody is at it, so that it will be closed some day; else it is another rig's."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A convoy sorted into what will be worked on and what is left alone."""
 
@@ -32,9 +42,13 @@ class Manifest:
     rig: str
     members: tuple[Issue, ...]
     """Each after those that block it."""
-    left: tuple[tuple[str, str], ...] = ()
-    """Issue id and why it is left alone."""
+    left: tuple[Left, ...] = ()
     finished: tuple[Issue, ...] = ()
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether somebody else is at an issue of the convoy."""
+        return any(left.in_flight for left in self.left)
 
 
 def rig_tracker(settings: Settings, town: Town, rig: str) -> BeadsTracker:
@@ -60,17 +74,18 @@ async def manifest(convoy: Convoy, town: Town, rig: str, tracker: Tracker, actor
     for issue_id in convoy.tracked:
         home = town.rig_of(issue_id)
         if home not in (rig, None):
-            left.append((issue_id, f"is rig {home}'s"))
+            left.append(Left(issue_id, f"is rig {home}'s", False))
             continue
         try:
             issue = await tracker.get(issue_id)
         except IssueNotFound:
-            left.append((issue_id, f"is not among the issues of rig {rig}"))
+            left.append(Left(issue_id, f"is not among the issues of rig {rig}", False))
             continue
         if issue.status in record.OVER:
             finished.append(issue)
         elif issue.assignee not in (None, actor) or (issue.status != "open" and issue.assignee != actor):
-            left.append((issue_id, f"is {issue.status}" + (f" with {issue.assignee}" if issue.assignee else "")))
+            holder = f" with {issue.assignee}" if issue.assignee else ""
+            left.append(Left(issue_id, f"is {issue.status}{holder}", True))
         else:
             members.append(issue)
     return Manifest(convoy, rig, tuple(in_order(members)), tuple(left), tuple(finished))
@@ -148,17 +163,16 @@ async def hand_out(sorted_out: Manifest, hands: Hands) -> tuple[list[Slung], lis
     When all work is closed, the review of the whole is slung as the last.
     """
     work = [issue for issue in sorted_out.members if REVIEW not in issue.labels]
-    open_ids = {issue.id for issue in work} | {issue_id for issue_id, _ in sorted_out.left}
     slung, waiting = [], []
     for issue in work:
-        if open_ids.intersection(issue.blocked_by) or issue.blocked_by:
+        if issue.blocked_by:
             waiting.append(issue.id)
             continue
         decision = hands.router.route(issue)
         tier = hands.executor or decision.tier
         reason = "as --executor says" if hands.executor else decision.reason
         slung.append(await _sling(issue.id, tier, reason, sorted_out.rig, hands))
-    if not open_ids:
+    if not work and not sorted_out.in_flight:
         slung += await _review(sorted_out, hands)
     return slung, waiting
 

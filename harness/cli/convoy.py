@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     common_options(deploy)
     deploy.add_argument("convoy", metavar="CONVOY", help="the convoy's id, e.g. hq-cv-abc")
     deploy.add_argument("--planner", metavar="TIER", help="who analyses the convoy (default: as configured, sonnet)")
-    deploy.add_argument("--executor", metavar="TIER", help="who does the work (default: as each issue is routed)")
+    deploy.add_argument("--executor", metavar="TIER", help="who does the work (default: as the pipeline says, haiku)")
     deploy.add_argument(
         "--reviewer", metavar="TIER", help="who reviews the merged result (default: as configured, opus)"
     )
@@ -124,7 +124,7 @@ async def _here(
 async def _by_gastown(arguments: argparse.Namespace, settings: Settings, sorted_out: Manifest, hands: Hands) -> int:
     slung, waiting = await hand_out(sorted_out, hands)
     total = list(slung)
-    while arguments.watch and (waiting or sorted_out.left or slung):
+    while arguments.watch and (waiting or slung or sorted_out.in_flight):
         await anyio.sleep(settings.queue.poll_seconds)
         convoy = await read_convoy(sorted_out.convoy.id, hands.town.root)
         sorted_out = await manifest(convoy, hands.town, sorted_out.rig, hands.tracker, actor_of(convoy))
@@ -142,7 +142,7 @@ def _end(arguments: argparse.Namespace, sorted_out: Manifest, result: dict[str, 
             "convoy": sorted_out.convoy,
             "rig": sorted_out.rig,
             "members": [issue.id for issue in sorted_out.members],
-            "left_alone": [{"id": issue_id, "why": why} for issue_id, why in sorted_out.left],
+            "left_alone": [{"id": left.id, "why": left.why} for left in sorted_out.left],
             "waiting": result.get("waiting", []),
             "slung": slung,
             "run": result.get("run"),
@@ -157,7 +157,7 @@ def _told(sorted_out: Manifest) -> list[str]:
     for issue in sorted_out.members:
         after = f", after {', '.join(issue.blocked_by)}" if issue.blocked_by else ""
         lines.append(f"  {issue.id}: {issue.title}{after}")
-    lines += [f"  {issue_id} is left alone: it {why}" for issue_id, why in sorted_out.left]
+    lines += [f"  {left.id} is left alone: it {left.why}" for left in sorted_out.left]
     return lines if sorted_out.members else [*lines, "  nothing to do here"]
 
 

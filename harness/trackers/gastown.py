@@ -223,12 +223,7 @@ class ConvoyTracker:
     async def epic(self) -> Issue:
         """The convoy as an issue: as urgent as its most urgent member, and with all labels that tell of risk."""
         members = await self._nodes()
-        labels = dict.fromkeys(
-            label
-            for member in members
-            for label in member.labels
-            if not label.startswith(("model:", "pipeline:", "gt:"))
-        )
+        labels = dict.fromkeys(label for member in members for label in member.labels if _concerns_all(label))
         listed = "\n".join(f"- {member.id}: {member.title}" for member in members)
         return Issue(
             id=self._convoy.id,
@@ -286,6 +281,13 @@ class ConvoyTracker:
 
     async def _nodes(self) -> list[Issue]:
         return [await self._inner.get(member) for member in self._members]
+
+
+def _concerns_all(label: str) -> bool:
+    """Whether a member's label is one of the convoy's: risk is, its own size, model and history are not."""
+    return label == "complexity:complex" or not label.startswith(
+        ("complexity:", "gt:", "harness:", "model:", "pipeline:")
+    )
 
 
 def in_order(members: Sequence[Issue]) -> list[Issue]:

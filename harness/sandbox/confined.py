@@ -44,6 +44,8 @@ class Sandbox:
     readable: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     """All a program gets, besides HOME and TMPDIR."""
+    dependencies: tuple[Path, ...] = ()
+    """Folders that bubblewrap shows in the worktree under their own names, unless something is there already."""
     network: bool = False
     processes: int = 512
     file_mb: int = 2048
@@ -165,6 +167,9 @@ class Sandbox:
         for path in git.hidden:
             argv += ["--ro-bind", "/dev/null", str(path)]
         argv += ["--bind", str(worktree), str(worktree)]
+        for path in self.dependencies:
+            if not _occupied(worktree / path.name):
+                argv += ["--ro-bind", str(path), str(worktree / path.name)]
         if git.marker:
             argv += ["--ro-bind", str(git.marker), str(git.marker)]
         return [*argv, "--remount-ro", "/", "--chdir", str(worktree)]
@@ -203,6 +208,10 @@ def _not_confined(done: Completed) -> str | None:
     if done.exit_code == 125 and last.startswith("sandbox: cannot confine"):
         return last
     return last if done.exit_code == 1 and last.startswith("bwrap: ") and not last.startswith(NO_PROGRAM) else None
+
+
+def _occupied(path: Path) -> bool:
+    return path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _keep(marker: Path) -> bytes | None:

@@ -37,16 +37,22 @@ class Toolchain:
     path: tuple[str, ...]
     readable: tuple[Path, ...]
     environment: Mapping[str, str]
+    dependencies: tuple[Path, ...] = ()
+    """Folders of the repository that git ignores and programs look for beside the code."""
 
 
 def toolchain(variables: Mapping[str, str], root: Path | None = None) -> Toolchain:
-    """The caller's tools: every absolute folder of PATH that is no home, the repository's `.venv`, and our own Python.
+    """The caller's tools: every absolute folder of PATH that is no home, the repository's `.venv` and `node_modules`,
+    and our own Python.
 
     A folder under the home is exposed with its `lib` and `include` and nothing else beside it.
     """
     home = Path(variables.get("HOME", "/nonexistent")).resolve()
     venvs = [root / name / "bin" for name in (".venv", "venv") if root and (root / name / "pyvenv.cfg").is_file()]
     ours = [Path(sys.prefix) / "bin", Path(sys.base_prefix) / "bin"]
+    packages = root / "node_modules" if root and (root / "node_modules").is_dir() else None
+    if packages:
+        venvs.append(packages / ".bin")
     listed = [Path(entry) for entry in variables.get("PATH", "/usr/local/bin:/usr/bin:/bin").split(":") if entry]
     path: dict[str, None] = {}
     readable: dict[Path, None] = {}
@@ -62,10 +68,13 @@ def toolchain(variables: Mapping[str, str], root: Path | None = None) -> Toolcha
     if ".cargo/bin" in "".join(path) and (home / ".rustup").is_dir():
         readable[home / ".rustup"] = None
         environment["RUSTUP_HOME"] = str(home / ".rustup")
+    if packages:
+        readable[packages] = None
+        environment["NODE_PATH"] = str(packages)
     venv = next((entry for entry in path if (Path(entry).parent / "pyvenv.cfg").is_file()), None)
     if venv:
         environment["VIRTUAL_ENV"] = str(Path(venv).parent)
-    return Toolchain(tuple(path), tuple(readable), environment)
+    return Toolchain(tuple(path), tuple(readable), environment, (packages,) if packages else ())
 
 
 def program_folders(program: Path) -> tuple[Path, ...]:

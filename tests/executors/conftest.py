@@ -87,7 +87,7 @@ async def git(where: Path, *args: str) -> None:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     repo = tmp_path / "repo"
     repo.mkdir()
     for name, content in FILES.items():
@@ -100,6 +100,6 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     base = await workspace.resolve("HEAD")
     async with workspace.worktree("run-1/t1-0-1", base) as path:
         start = await workspace.snapshot(path)
-        sandbox = await detect(SandboxSettings())
+        sandbox = await detect(SandboxSettings(mode=getattr(request.cls, "MODE", "auto")))
         yield Bench(workspace, journal, sandbox, Settings(root=repo), path, base, start)
     await journal.aclose()

@@ -115,6 +115,14 @@ class TestCommand(ExecutorContract):
         assert preset("codex", settings) is mine and preset("nobody", settings) is None
 
 
+class TestToolLoopInLandlock(TestToolLoop):
+    MODE = "landlock"
+
+
+class TestCommandInLandlock(TestCommand):
+    MODE = "landlock"
+
+
 def provider(name: str, server: WireServer) -> dict[str, ProviderSettings]:
     shape = "anthropic" if name == "anthropic" else "openai_responses"
     return {name: ProviderSettings.model_validate({"format": shape, "base_url": server.url, "api_key": KEY})}
@@ -233,6 +241,11 @@ class TestClaudeCode(WithRealAgent):
         wire(deed_of("fixes"))
         assert (await self.make(bench).work(bench.session())).outcome == "finished"
         assert not (bench.path / "hooked").exists()
+
+
+@pytest.mark.needs_claude
+class TestClaudeCodeInLandlock(TestClaudeCode):
+    MODE = "landlock"
 
 
 @pytest.mark.needs_codex

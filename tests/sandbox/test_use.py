@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +138,21 @@ def test_the_toolchain_is_path_without_the_rest_of_home(tmp_path: Path) -> None:
     assert str(home) not in found.path and "/nowhere" not in found.path and "relative" not in found.path
     assert home / ".local/lib" in found.readable and home / ".local/share" not in found.readable
     assert home not in found.readable and Path(sys.base_prefix) / "lib" in found.readable
+
+
+@pytest.mark.parametrize("mode", [pytest.param("bubblewrap", marks=pytest.mark.needs_bwrap), "landlock"])
+async def test_installed_packages_of_the_repository_are_found(mode: Any, worktree: Path, tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("needs node: apt-get install nodejs")
+    packages = tmp_path / "repo" / "node_modules"
+    (packages / "greet").mkdir(parents=True)
+    (packages / "greet" / "index.js").write_text("module.exports = 'hello'\n")
+    (packages / ".bin").mkdir()
+    (packages / ".bin" / "say").write_text("#!/bin/sh\necho said\n")
+    (packages / ".bin" / "say").chmod(0o755)
+    sandbox = await detect(SandboxSettings(mode=mode), tmp_path / "repo")
+    done = await sandbox.run(
+        "node -p 'require(\"greet\")'; say; touch node_modules/x; rm -rf node_modules/greet", worktree
+    )
+    assert done.stdout == "hello\nsaid\n", done.stderr
+    assert (packages / "greet" / "index.js").exists() and not (packages / "x").exists()

@@ -1,0 +1,265 @@
+"""Learned routing: silent without evidence, right with it, careful where it is unsure, the same for the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from harness.config.settings import LearnedSettings, RoutingSettings, Settings
+from harness.outcomes import DAY, Outcomes
+from harness.protocols import Opinion
+from harness.routing.evidence import Belief, Tally, believe, chance_above, keys_of, leading_word, tally
+from harness.routing.learned import LearnedStrategy, break_even, harmless, weigh
+from harness.routing.neighbours import Neighbours
+from harness.types import Issue
+from tests.fakes.outcomes import NOW, make_outcome, make_run_outcome
+
+ISSUE = Issue(id="i-1", title="Handle the empty list")
+Strategy = Callable[..., LearnedStrategy]
+
+
+def fill(state: Path, tier: str, solved: int, failed: int, cost: int, at: int = NOW, **changes: object) -> None:
+    rank = ("haiku", "sonnet", "opus").index(tier)
+    keys = ("*", "rule:default", "rule+type:default task", "rule+type+word:default task handle")
+    with Outcomes(state) as store:
+        for number in range(solved + failed):
+            ok = int(number < solved)
+            run_id = f"{tier}-{at}-{number}-{len(changes)}"
+            own = {
+                "run_id": run_id,
+                "id": run_id,
+                "tier": tier,
+                "rank": rank,
+                "success": ok,
+                "at": at,
+                "stay_nusd": cost,
+            }
+            row = make_outcome(number, **{**own, "keys": keys, **changes})
+            store.put(make_run_outcome(run_id, at=at), [row])
+
+
+@pytest.fixture
+def strategy(tmp_path: Path) -> Strategy:
+    def make(**learned: object) -> LearnedStrategy:
+        routing = RoutingSettings(learned=LearnedSettings.model_validate(learned))
+        return LearnedStrategy(tmp_path, Settings(root=tmp_path, routing=routing))
+
+    return make
+
+
+def why(strategy: LearnedStrategy, issue: Issue = ISSUE) -> str:
+    return " | ".join(line.why for line in strategy.consider(issue).trace)
+
+
+def test_silent_without_outcomes(strategy: Strategy, tmp_path: Path) -> None:
+    assert strategy().consider(ISSUE).opinion is None
+    assert "no outcomes yet" in why(strategy())
+    assert not list(tmp_path.iterdir()), "asking makes no file"
+
+
+def test_silent_below_the_bar_and_says_how_many(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 29, 0, 1_000_000)
+    assert strategy().consider(ISSUE).opinion is None
+    assert "29 outcomes so far; speaks from 30" in why(strategy())
+
+
+def test_switched_off(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 90, 0, 1_000_000)
+    assert strategy(enabled=False).consider(ISSUE).opinion is None
+
+
+def test_goes_down_where_the_cheap_tier_does_it(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 48, 2, 4_000_000)
+    fill(tmp_path, "sonnet", 40, 2, 14_000_000)
+    opinion = strategy().consider(ISSUE).opinion
+    assert opinion is not None
+    assert (opinion.tier, opinion.rule, opinion.propensity) == ("haiku", "learned/default", 1.0)
+    assert opinion.confidence >= 0.8
+    assert "of 92 outcomes" in opinion.reason
+
+
+def test_goes_up_where_the_cheap_tier_fails(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 3, 47, 9_000_000)
+    fill(tmp_path, "sonnet", 45, 2, 14_000_000)
+    start = Opinion(tier="haiku", rule="default", reason="")
+    opinion = strategy().consider(ISSUE, start).opinion
+    assert opinion is not None and opinion.tier == "sonnet"
+
+
+def test_agreement_adds_nothing(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 3, 47, 9_000_000)
+    fill(tmp_path, "sonnet", 45, 2, 14_000_000)
+    considered = strategy().consider(ISSUE)
+    assert considered.opinion is None
+    assert "agrees with sonnet" in why(strategy())
+
+
+def test_risk_is_never_routed_down(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 60, 0, 4_000_000)
+    fill(tmp_path, "sonnet", 40, 0, 14_000_000)
+    for issue in (
+        ISSUE.model_copy(update={"title": "Handle the password reset"}),
+        ISSUE.model_copy(update={"labels": ("security",)}),
+        ISSUE.model_copy(update={"priority": 0}),
+    ):
+        assert not harmless(issue)
+        assert strategy().consider(issue).opinion is None
+    assert strategy().consider(ISSUE).opinion is not None
+
+
+def test_unsure_stays(strategy: Strategy, tmp_path: Path) -> None:
+    """At 14 against 10 cents-ish haiku must solve about two thirds; two thirds seen of few is no proof."""
+    fill(tmp_path, "haiku", 7, 5, 9_000_000)
+    fill(tmp_path, "sonnet", 28, 1, 14_000_000)
+    assert strategy().consider(ISSUE).opinion is None
+
+
+def test_an_unseen_tier_is_not_departed_to(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "sonnet", 60, 0, 14_000_000)
+    assert strategy().consider(ISSUE).opinion is None
+
+
+def test_the_same_data_give_the_same_answer(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 40, 10, 4_000_000)
+    fill(tmp_path, "sonnet", 40, 2, 14_000_000)
+    first = strategy().consider(ISSUE)
+    assert all(strategy().consider(ISSUE) == first for _ in range(3))
+
+
+def test_new_outcomes_are_seen_without_a_restart(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 20, 0, 4_000_000)
+    running = strategy()
+    assert "20 outcomes" in why(running)
+    fill(tmp_path, "sonnet", 30, 0, 14_000_000)
+    assert "solved 20 of 20" in why(running)
+
+
+def test_old_evidence_fades(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 40, 0, 4_000_000, at=NOW - 120 * DAY)
+    fill(tmp_path, "sonnet", 1, 0, 14_000_000)
+    assert "11 outcomes so far" in why(strategy(half_life_days=60)), "40 at two half-lives are 10"
+
+
+def test_scripted_work_teaches_nothing(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 60, 0, 4_000_000, scripted=1)
+    assert "0 outcomes" in why(strategy())
+
+
+def exploring(strategy: LearnedStrategy, issues: int = 400) -> list[Opinion | None]:
+    return [strategy.consider(ISSUE.model_copy(update={"id": f"n-{n}"})).opinion for n in range(issues)]
+
+
+def test_explores_downward_at_the_logged_propensity(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 7, 5, 9_000_000)
+    fill(tmp_path, "sonnet", 28, 1, 14_000_000)
+    made = exploring(strategy(explore_usd_per_day=Decimal(5)))
+    tried = [one for one in made if one is not None and one.rule == "learned/explore/default"]
+    kept = [one for one in made if one is not None and one.rule == "learned/default"]
+    assert {one.tier for one in tried} == {"haiku"}
+    assert {one.tier for one in kept} == {"sonnet"}
+    [odds] = {one.propensity for one in tried}
+    assert {one.propensity for one in kept} == {1 - odds}
+    assert 0 < odds <= 0.25
+    assert len(tried) / len(made) == pytest.approx(odds, abs=0.05)
+
+
+def test_explores_nothing_without_a_budget_or_beyond_it(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 7, 5, 9_000_000)
+    fill(tmp_path, "sonnet", 28, 1, 14_000_000)
+    assert set(exploring(strategy())) == {None}
+    with Outcomes(tmp_path) as store:
+        store.put(make_run_outcome("lost", explored_nusd=5_000_000_000), [])
+    assert set(exploring(strategy(explore_usd_per_day=Decimal(5)))) == {None}
+
+
+def test_explores_only_harmless_issues(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 7, 5, 9_000_000)
+    fill(tmp_path, "sonnet", 28, 1, 14_000_000)
+    risky = strategy(explore_usd_per_day=Decimal(5))
+    for n in range(100):
+        issue = Issue(id=f"n-{n}", title="Handle the token cache")
+        assert risky.consider(issue).opinion is None
+
+
+# ── beliefs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("title", "word"),
+    [("Fix the typo", "fix"), ("feat(ui): Add a button", "add"), ("[web] rename x", "rename"), ("fix: crash", "crash"),
+     ("", ""), ("42 is wrong", ""), ("Überarbeite das", "überarbeite")],
+)  # fmt: skip
+def test_leading_word(title: str, word: str) -> None:
+    assert leading_word(title) == word
+
+
+def test_keys_go_from_general_to_special() -> None:
+    issue = Issue(id="x", title="Fix it", type="bug")
+    expected = ("*", "rule:r", "rule+type:r bug", "rule+type+word:r bug fix")
+    assert keys_of(issue, "r") == keys_of(issue, "learned/explore/r") == keys_of(issue, "learned/r") == expected
+    assert keys_of(issue, "r", words=False) == expected[:3]
+
+
+def test_a_thin_key_says_what_its_parent_says_and_a_thick_one_speaks_for_itself() -> None:
+    tallies = {("*", "haiku"): Tally(1_000, 900), ("thin", "haiku"): Tally(2, 0), ("thick", "haiku"): Tally(1_000, 300)}
+    thin = believe(["*", "thin"], ["haiku"], tallies)["haiku"].chance
+    thick = believe(["*", "thick"], ["haiku"], tallies)["haiku"].chance
+    assert 0.75 < thin < 0.9
+    assert thick == pytest.approx(0.3, abs=0.02)
+
+
+def test_without_outcomes_the_prior_speaks() -> None:
+    beliefs = believe(["*"], ["haiku", "sonnet", "opus"], {})
+    assert [round(belief.chance, 2) for belief in beliefs.values()] == [0.80, 0.88, 0.93]
+    assert beliefs["haiku"].nusd is None
+
+
+def test_expected_cost_is_that_of_the_whole_ladder() -> None:
+    ladder = [Belief(8, 2, 8, 2, 1.0), Belief(9, 1, 5, 5, 10.0)]
+    weighed = weigh(ladder, 1, [True, True])
+    # sonnet: 10, and 10 more in the tenth that fails; haiku: 1, and where it fails sonnet's late half-chance.
+    assert weighed.expected == (pytest.approx(1 + 0.2 * (10 + 0.5 * 10)), pytest.approx(10 + 0.1 * 10))
+    assert weighed.best == 0
+
+
+def test_at_the_break_even_chance_both_cost_the_same() -> None:
+    ladder = [Belief(6, 4, 6, 4, 2.0), Belief(9, 1, 9, 1, 5.0)]
+    expected = weigh(ladder, 1, [True, True]).expected
+    even = break_even(ladder, expected, 0, 1)
+    at = [Belief(10 * even, 10 * (1 - even), 6, 4, 2.0), ladder[1]]
+    first, second = weigh(at, 1, [True, True]).expected
+    assert first == pytest.approx(second)
+
+
+def test_chance_above() -> None:
+    belief = Belief(80, 20, 1, 1, 1.0)
+    assert chance_above(belief, 0.8) == pytest.approx(0.5)
+    assert chance_above(belief, 0.6) > 0.99
+    assert chance_above(belief, 0.95) < 0.01
+
+
+def test_tally_halves_by_the_half_life(tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 8, 0, 1_000, at=NOW - 60 * DAY)
+    with Outcomes(tmp_path) as store:
+        found = tally(store.sums(["*"]), NOW // DAY, 60)
+    assert found["*", "haiku"].solved == pytest.approx(4.0)
+    assert found["*", "haiku"].nusd == pytest.approx(4_000)
+
+
+# ── neighbours ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_similar_titles_are_found_and_weigh_little() -> None:
+    rows = [("parse dates in invoices", "haiku", 0, 10, 0)] * 15 + [("rename the logo", "haiku", 1, 10, 0)] * 15
+    filler = [(f"something else number{n} entirely{n}", "haiku", 1, 10, 0) for n in range(300)]
+    near = Neighbours([*rows, *filler]).tallies("parse dates of invoices")
+    assert near["haiku"].solved == 0
+    assert 0 < near["haiku"].stays <= 8.0 + 1e-9
+
+
+def test_nothing_similar_is_nothing() -> None:
+    assert Neighbours([("rename the logo", "haiku", 1, 10, 0)]).tallies("payment fails") == {}
+    assert Neighbours([]).tallies("x") == {}

@@ -11,11 +11,13 @@ import anyio
 import pytest
 
 from harness.budget import Meter
+from harness.config.settings import SandboxSettings
 from harness.errors import ModelUnavailable
 from harness.executors.tool_loop import ToolLoop
 from harness.models.script import Script
 from harness.models.scripted import ScriptedModelClient
 from harness.protocols import Worked
+from harness.sandbox import detect
 from harness.types import Budget, ModelReply, ModelRequest, Task, Text, ToolResult, total
 from tests.executors.conftest import Bench
 
@@ -248,3 +250,17 @@ async def test_replayed_requests_are_the_same_bytes(bench: Bench, loop: Loop) ->
 def _timeless(text: str, attempt: int) -> str:
     """Without unittest's seconds, and without the attempt's number in tool ids."""
     return re.sub(r"in \d\.\d+s", "", text).replace(f"_t1_{attempt}_", "_")
+
+
+@pytest.mark.parametrize("mode", [pytest.param("bubblewrap", marks=pytest.mark.needs_bwrap), "landlock"])
+async def test_the_model_can_look_at_history_and_its_own_changes(bench: Bench, mode: Any) -> None:
+    sandbox = await detect(SandboxSettings(mode=mode))
+    look = {
+        "name": "bash",
+        "input": {"command": "git log --format=%s; git diff --stat; git commit -qam mine || echo no"},
+    }
+    models = Asked(a_script({"tools": [FIX]}, {"tools": [look]}, {"tools": [FINISH]}))
+    await ToolLoop(models, sandbox, bench.workspace, bench.settings).work(bench.session())
+    told = models.results(2)[0].content
+    assert told.startswith("First\n greet.py | 2 +-\n") and told.endswith("no")
+    assert await bench.workspace.resolve("HEAD") == bench.base

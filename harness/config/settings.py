@@ -196,6 +196,10 @@ class Settings(Value):
     backend: str = "local"
     database: SecretStr | None = None
     """PostgreSQL URL for `backend: dbos`."""
+    exchange: str = "origin"
+    """For `backend: dbos`: the git remote, by name or URL, through which machines exchange commits."""
+    lease_seconds: float = Field(60, ge=2)
+    """For `backend: dbos`: a worker that has been silent this long is taken for dead, and its tasks are given away."""
     verify: tuple[str, ...] = ()
     """Commands that must succeed for any work in this repository."""
     land: Literal["branch", "merge", "pr"] = "branch"

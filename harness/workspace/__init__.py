@@ -17,6 +17,7 @@ looked at; a `.git` deeper in the tree is removed before content is read.
     trees.py       worktrees on disk: names, removal, what a task may have left behind
     repository.py  GitWorkspace: the seam that phases and worker use
     landing.py     branch, merge or pull request
+    exchange.py    commits carried between machines through a remote
 """
 
 from harness.workspace.repository import GitWorkspace

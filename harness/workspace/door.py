@@ -54,6 +54,7 @@ OURS = """[core]
 [advice]
 	addEmbeddedRepo = false
 """
+NETWORK_SECONDS = 300.0
 SECONDS = 600.0
 """No git command of ours takes longer on a healthy disk."""
 
@@ -117,6 +118,14 @@ class Door:
         """What git prints, without the last newline."""
         done = await self.run(*args, **options)  # type: ignore[arg-type]
         return done.stdout.rstrip("\n")
+
+    async def as_user(self, *args: str) -> Completed:
+        """Git with the user's own environment and configuration, for remotes only: their keys, credential helpers and
+        URLs are theirs to use. Hooks stay off; never raises for an exit code."""
+        env = {name: value for name, value in environment().items() if not name.startswith("GIT_")}
+        env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_DIR": str(self.git_dir)}
+        off = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "gc.auto=0")
+        return await run([self.git, *off, *args], cwd=self.path, env=env, timeout=NETWORK_SECONDS)
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:

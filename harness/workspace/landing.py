@@ -16,15 +16,14 @@ import anyio.to_thread
 
 from harness.config.reading import environment
 from harness.errors import GitError
-from harness.proc import Completed, run
+from harness.proc import run
 from harness.protocols import Merged
 from harness.types import Landing
-from harness.workspace.door import At, Door
+from harness.workspace.door import NETWORK_SECONDS, At, Door
 from harness.workspace.trees import branch_name
 
 TRIES = 3
 """How often a merge is made anew because somebody moved the branch meanwhile."""
-NETWORK_SECONDS = 300.0
 
 Merge = Callable[[str, str, str], Awaitable[Merged]]
 
@@ -186,7 +185,7 @@ async def _land_pr(door: Door, name: str, commit: str, into: str | None, title: 
         note = f"there is no remote to push to: git remote add origin URL && git push -u origin {name}"
         return landing.model_copy(update={"note": note})
     lease = f"--force-with-lease={name}:{await _tip(door, f'refs/remotes/{remote}/{name}') or ''}"
-    pushed = await _users_git(door, "push", "--no-verify", lease, remote, f"{commit}:refs/heads/{name}")
+    pushed = await door.as_user("push", "--no-verify", lease, remote, f"{commit}:refs/heads/{name}")
     if not pushed.ok:
         last = (pushed.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise GitError(
@@ -213,14 +212,6 @@ def _remote(door: Door, into: str | None) -> str | None:
     if wanted in remotes:
         return wanted
     return remotes[0] if len(remotes) == 1 else None
-
-
-async def _users_git(door: Door, *args: str) -> Completed:
-    """Git as the user runs it, because their keys, credential helpers and remotes are theirs; hooks stay off."""
-    env = {name: value for name, value in environment().items() if not name.startswith("GIT_")}
-    env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "GIT_DIR": str(door.git_dir)}
-    return await run([door.git, "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", *args], cwd=door.path,
-                     env=env, timeout=NETWORK_SECONDS)  # fmt: skip
 
 
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────

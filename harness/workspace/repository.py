@@ -15,6 +15,7 @@ from harness.proc import Completed
 from harness.protocols import Merged
 from harness.types import Landing
 from harness.workspace.door import At, Door, cache_folder, file_lock, open_door
+from harness.workspace.exchange import Exchange
 from harness.workspace.landing import land
 from harness.workspace.trees import Worktrees, branch_name
 
@@ -46,6 +47,10 @@ class GitWorkspace:
             for link in (self._door.path / name for name in ("objects", "refs", "packed-refs", "shallow"))
         ]
         return (self._door.path, *(target for target in links if target.exists()))
+
+    def exchange(self, remote: str) -> Exchange:
+        """The remote through which machines exchange commits; raises GitError when there is none of that name."""
+        return Exchange(self._door, remote)
 
     # ── names and content ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,201 @@
+"""Tasks on many machines: DBOS on PostgreSQL keeps the queue, workers serve it, git carries the commits.
+
+This is the scheduler's side. It puts one workflow per task into the queue, waits for its result, and never runs a task
+itself; the graph of tasks stays outside DBOS, in the engine and its journal. `serving.py` is the worker's side and
+README.md the whole picture.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+from dbos import error as dbos_error
+from sqlalchemy.exc import OperationalError
+
+from harness import errors
+from harness.backends.leases import DatabaseDown, Leases
+from harness.budget import Meter
+from harness.config.settings import Settings
+from harness.errors import ConfigError, HarnessError
+from harness.redact import redact_json
+from harness.types import Budget, Job, TaskResult
+from harness.workspace import GitWorkspace
+from harness.workspace.exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+JOBS_VERSION = "harness-jobs-1"
+"""Application version, pinned: workers take only tasks whose form they know. Changes with Job and TaskResult."""
+WORKFLOW = "harness_task"
+POLL_SECONDS = 0.5
+TROUBLES = {
+    kind.__name__: kind
+    for kind in (
+        errors.BudgetExceeded, errors.Interrupted, errors.MissingTool, errors.ModelAuthError, errors.ModelError,
+        errors.ModelNonsense, errors.ModelRequestError, errors.ModelUnavailable, errors.SandboxError,
+    )
+}  # fmt: skip
+"""What a worker may meet that is not its task's fault, and that the scheduler has to meet as the same kind."""
+NOBODY_SECONDS = 30.0
+"""How often a scheduler says that it waits and no worker is there."""
+
+
+class DbosBackend:
+    """Hands jobs to whichever worker is free; idempotent by `(run_id, job.key)` through the workflow's id."""
+
+    def __init__(
+        self, client: DBOSClient, leases: Leases, space: GitWorkspace, exchange: Exchange, capacity: int
+    ) -> None:
+        self.capacity = capacity
+        self.queue = queue_of(exchange)
+        self._client, self._leases, self._space, self._exchange = client, leases, space, exchange
+        self._sent: set[str] = set()
+        self._done: set[str] = set()
+
+    @classmethod
+    async def start(
+        cls, settings: Settings, do: Callable[[Job, Meter], Awaitable[TaskResult]] | None = None
+    ) -> DbosBackend:
+        """The scheduler's side for `settings.database`; `do` is the workers' business.
+
+        Raises ConfigError without a database, HarnessError when it cannot be reached, GitError without a remote.
+        """
+        url = database_of(settings)
+        space = await GitWorkspace.open(settings.root)
+        exchange = space.exchange(settings.exchange)
+        leases = Leases(url)
+        await leases.prepare()
+        await anyio.to_thread.run_sync(migrate, url)
+        client = await anyio.to_thread.run_sync(client_of, url)
+        return cls(client, leases, space, exchange, settings.max_parallel)
+
+    async def run(self, job: Job, meter: Meter) -> TaskResult:
+        """The job's result, with its commit in this repository; asking again while it runs, or later, is safe."""
+        workflow = workflow_of(self._exchange, job)
+        await self._offer(job)
+        bounded = job.model_copy(update={"budget": _smaller(job.budget, meter.left())})
+        payload = redact_json(bounded.model_dump(mode="json"))
+        await anyio.to_thread.run_sync(self._enqueue, workflow, payload)
+        try:
+            answer = await self._answer(workflow)
+        except dbos_error.DBOSAwaitedWorkflowCancelledError:
+            await self._client.delete_workflow_async(workflow)
+            return TaskResult(task_id=job.task.id, status="failed", round=job.round,
+                              error="given up: it outlived one worker after another, or was cancelled")  # fmt: skip
+        if "trouble" in answer:
+            # Not the task's end: the same call later must find no answer and ask again.
+            await self._client.delete_workflow_async(workflow)
+            raise trouble_from(answer["trouble"])
+        result = TaskResult.model_validate(answer["result"])
+        if result.commit is not None:
+            await self._collect(job, result.commit)
+        meter.add(result.usage)
+        return result
+
+    async def aclose(self) -> None:
+        """Let go of the database; refs of finished tasks are removed from the remote, as far as it can be reached."""
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(20):
+                await self._exchange.drop(*sorted(self._done))
+            await self._leases.aclose()
+            await anyio.to_thread.run_sync(self._client.destroy)
+
+    async def _offer(self, job: Job) -> None:
+        """The commit that the work starts from, where workers find it."""
+        ref = base_ref(job)
+        if ref not in self._sent:
+            if not await self._exchange.send(job.base, ref, await self._exchange.look(ref)):
+                raise errors.GitError(
+                    f"{ref} is being changed by somebody else", "is the same run under way elsewhere?"
+                )
+            self._sent.add(ref)
+
+    def _enqueue(self, workflow: str, payload: Any) -> None:
+        self._client.enqueue(
+            {"workflow_name": WORKFLOW, "queue_name": self.queue, "workflow_id": workflow, "app_version": JOBS_VERSION},
+            payload,
+        )
+
+    async def _answer(self, workflow: str) -> dict[str, Any]:
+        handle: Any = await self._client.retrieve_workflow_async(workflow)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._complain_when_alone)
+            answer: dict[str, Any] = await handle.get_result(polling_interval_sec=POLL_SECONDS)
+            group.cancel_scope.cancel()
+        return answer
+
+    async def _complain_when_alone(self) -> None:
+        while True:
+            await anyio.sleep(NOBODY_SECONDS)
+            if not await self._leases.living(self.queue):
+                log.warning("waiting: no worker is serving this repository; start one: harness worker --database URL")
+
+    async def _collect(self, job: Job, commit: str) -> None:
+        ref = result_ref(job)
+        try:
+            await self._space.resolve(commit)
+        except errors.GitError:
+            await self._exchange.fetch(ref)
+        await self._space.keep(f"harness/{job.run_id}/{job.task.id}", commit)
+        self._done.add(ref)
+
+
+def queue_of(exchange: Exchange) -> str:
+    """One queue a repository: its workers have its clone."""
+    return f"harness-{exchange.project}"
+
+
+def workflow_of(exchange: Exchange, job: Job) -> str:
+    """One workflow a task: `project/run/execute/task`."""
+    return f"{exchange.project}/{job.run_id}/{job.key}"
+
+
+def base_ref(job: Job) -> str:
+    return Exchange.ref(job.run_id, "from", job.base[:20])
+
+
+def result_ref(job: Job) -> str:
+    return Exchange.ref(job.run_id, "task", job.task.id, str(job.round))
+
+
+def database_of(settings: Settings) -> str:
+    """The PostgreSQL URL; raises ConfigError when there is none."""
+    if settings.database is None:
+        raise ConfigError(settings.source, ("database",), "backend 'dbos' needs a PostgreSQL URL",
+                          "pass --database postgresql://user@host/name, or set `database: $DATABASE_URL`")  # fmt: skip
+    return settings.database.get_secret_value()
+
+
+def client_of(url: str) -> DBOSClient:
+    return DBOSClient(system_database_url=url, serializer=DBOSPortableJSONSerializer(), retry_connection_errors=True)
+
+
+def migrate(url: str) -> None:
+    """Bring DBOS's own tables to the version that this DBOS needs."""
+    try:
+        DBOS.migrate(url)
+    except OperationalError as error:
+        raise DatabaseDown(f"cannot reach the database: {str(error.orig).splitlines()[0]}") from None
+
+
+def trouble_as_data(error: HarnessError) -> dict[str, Any]:
+    """A reason to stop that is not the task's own, as JSON."""
+    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def trouble_from(data: dict[str, Any]) -> HarnessError:
+    """The error that a worker met, as the same kind here."""
+    kind = TROUBLES.get(str(data["kind"]), HarnessError)
+    return kind(data["message"], data["hint"])
+
+
+def _smaller(own: Budget, left: Budget) -> Budget:
+    """What the task may use and the run still has: a worker elsewhere cannot ask."""
+    bounds = {name: [value for value in (getattr(own, name), getattr(left, name)) if value is not None] for name in
+              Budget.model_fields}  # fmt: skip
+    return Budget(**{name: min(values, default=None) for name, values in bounds.items()})

@@ -1,0 +1,120 @@
+"""Who is alive: workers' heartbeats in PostgreSQL, and how often a task outlived its worker.
+
+DBOS itself finds out that a worker is gone only when a worker of the same name comes back. So each worker keeps a row
+here and renews it; whoever finds a row too old deletes it, and gives the dead worker's tasks back to the queue. A
+worker whose row is gone has lost its tasks and must stop them. Times are the database's; no machine's clock matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from harness.errors import HarnessError
+
+LOCK = 0x4861726E657373
+"""PostgreSQL advisory lock of whoever makes the tables or looks for dead workers."""
+TABLES = """
+CREATE SCHEMA IF NOT EXISTS harness;
+CREATE TABLE IF NOT EXISTS harness.workers (
+    worker text PRIMARY KEY, queue text NOT NULL, slots int NOT NULL,
+    started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(), lease interval NOT NULL);
+CREATE TABLE IF NOT EXISTS harness.takeovers (workflow text PRIMARY KEY, times int NOT NULL);
+"""
+
+
+class Leases:
+    """The table of living workers, over one connection that is renewed when it breaks."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._db: AsyncConnection[TupleRow] | None = None
+        self._lock = anyio.Lock()
+
+    async def prepare(self) -> None:
+        """Make the tables; safe for many at once."""
+        async with self._lock:
+            db = await self._connected()
+            async with db.transaction():
+                await db.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                await db.execute(TABLES)
+
+    async def begin(self, worker: str, queue: str, slots: int, seconds: float) -> None:
+        """A worker is here, before it takes its first task."""
+        await self._do(
+            "INSERT INTO harness.workers (worker, queue, slots, lease) VALUES (%s, %s, %s, make_interval(secs => %s))",
+            worker, queue, slots, seconds,
+        )  # fmt: skip
+
+    async def renew(self, worker: str) -> bool:
+        """A sign of life; False when the lease was lost before."""
+        return bool(await self._do("UPDATE harness.workers SET seen = now() WHERE worker = %s RETURNING 1", worker))
+
+    async def holds(self, worker: str) -> bool:
+        """Whether the worker's tasks are still its own."""
+        return bool(await self._do("SELECT 1 FROM harness.workers WHERE worker = %s", worker))
+
+    async def end(self, worker: str) -> None:
+        """An orderly farewell."""
+        await self._do("DELETE FROM harness.workers WHERE worker = %s", worker)
+
+    async def living(self, queue: str) -> int:
+        """How many tasks of a queue can be under way at once, over all living workers."""
+        rows = await self._do(
+            "SELECT coalesce(sum(slots), 0) FROM harness.workers WHERE queue = %s AND seen > now() - lease", queue
+        )
+        return int(rows[0][0])
+
+    async def bury(self) -> set[str] | None:
+        """Delete the rows of workers that were silent too long; returns all that are left, or None when somebody else
+        is at it."""
+        async with self._lock:
+            db = await self._connected()
+            async with db.transaction():
+                cursor = await db.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))
+                locked = await cursor.fetchone()
+                if not locked or not locked[0]:
+                    return None
+                await db.execute("DELETE FROM harness.workers WHERE seen < now() - lease")
+                cursor = await db.execute("SELECT worker FROM harness.workers")
+                return {row[0] for row in await cursor.fetchall()}
+
+    async def taken_over(self, workflow: str) -> int:
+        """Count one more takeover of a task; returns how many that makes."""
+        rows = await self._do(
+            "INSERT INTO harness.takeovers VALUES (%s, 1)"
+            " ON CONFLICT (workflow) DO UPDATE SET times = takeovers.times + 1 RETURNING times",
+            workflow,
+        )
+        return int(rows[0][0])
+
+    async def aclose(self) -> None:
+        if self._db is not None:
+            await self._db.close()
+            self._db = None
+
+    async def _do(self, statement: str, *values: object) -> Sequence[TupleRow]:
+        async with self._lock:
+            db = await self._connected()
+            cursor = await db.execute(statement, values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def _connected(self) -> AsyncConnection[TupleRow]:
+        if self._db is not None and (self._db.broken or self._db.closed):
+            await self.aclose()
+        if self._db is None:
+            try:
+                self._db = await AsyncConnection.connect(self._url, autocommit=True, connect_timeout=10)
+            except psycopg.OperationalError as error:
+                said = str(error).splitlines()[0]
+                cure = "is it running, and is --database right? try: psql URL -c 'select 1'"
+                raise DatabaseDown(f"cannot reach the database: {said}", cure) from None
+        return self._db
+
+
+class DatabaseDown(HarnessError):
+    """PostgreSQL cannot be reached."""

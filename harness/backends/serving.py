@@ -1,0 +1,238 @@
+"""A worker machine: takes tasks from the queue, does them in its own clone, pushes the commit, reports.
+
+DBOS calls the workflow on a thread of its own; the work itself runs on this program's event loop, where its locks and
+its model client live. A task's workflow has no steps inside: what a half-done task has paid for stands in this
+machine's journal, under names, and the workflow's result is its only record in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import psycopg
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+
+from harness.backends.dbos import (
+    JOBS_VERSION,
+    WORKFLOW,
+    base_ref,
+    client_of,
+    migrate,
+    queue_of,
+    result_ref,
+    trouble_as_data,
+)
+from harness.backends.leases import DatabaseDown, Leases
+from harness.budget import Meter
+from harness.errors import HarnessError
+from harness.redact import redact_json
+from harness.types import Job, TaskResult
+from harness.workspace.exchange import Exchange
+
+log = logging.getLogger(__name__)
+
+MAX_TAKEOVERS = 3
+"""A task that has outlived this many workers is given up: it may be what kills them."""
+SAFETY = 0.75
+"""The part of its lease after which a worker that could not renew it stops by itself, before others take over."""
+
+
+class LeaseLost(HarnessError):
+    """Others may have this worker's tasks by now; it has stopped them."""
+
+    exit_code = 1
+
+
+@dataclass
+class Worker:
+    """One process that serves a repository's queue until cancelled."""
+
+    url: str
+    exchange: Exchange
+    do: Callable[[Job, Meter], Awaitable[TaskResult]]
+    slots: int = 4
+    lease_seconds: float = 60.0
+    poll_seconds: float = 0.5
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
+
+    async def serve(self, ready: Callable[[str], None] = lambda name: None) -> None:
+        """Serve until cancelled; what is under way then goes back to the queue. `ready` is told the worker's name.
+
+        Raises LeaseLost when the database was out of reach for too long: others have the tasks by then.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+        self._leases, self._queue = Leases(self.url), queue_of(self.exchange)
+        await self._leases.prepare()
+        await anyio.to_thread.run_sync(migrate, self.url)
+        client = await anyio.to_thread.run_sync(client_of, self.url)
+        await self._leases.begin(self.name, self._queue, self.slots, self.lease_seconds)
+        try:
+            await anyio.to_thread.run_sync(self._launch)
+            ready(self.name)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep_lease)
+                group.start_soon(self._take_over, client)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._stop(client)
+
+    def _launch(self) -> None:
+        DBOS(
+            config={
+                "name": "harness",
+                "system_database_url": self.url,
+                "application_version": JOBS_VERSION,
+                "executor_id": self.name,
+                "serializer": DBOSPortableJSONSerializer(),
+                "console_log_level": "WARNING",
+            }
+        )
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)
+        def task(payload: dict[str, Any]) -> dict[str, Any]:
+            return self._workflow(payload)
+
+        DBOS.listen_queues([self._queue])
+        DBOS.launch()
+        DBOS.register_queue(
+            self._queue,
+            worker_concurrency=self.slots,
+            polling_interval_sec=self.poll_seconds,
+            on_conflict="always_update",
+        )
+
+    def _workflow(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """On a thread of DBOS."""
+        if self._closing:
+            raise _Stopped
+        try:
+            return asyncio.run_coroutine_threadsafe(self._tracked(payload), self._loop).result()
+        except concurrent.futures.CancelledError:
+            raise _Stopped from None
+
+    async def _tracked(self, payload: dict[str, Any]) -> dict[str, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await self._work(payload)
+        finally:
+            self._tasks.discard(task)
+
+    async def _work(self, payload: dict[str, Any]) -> dict[str, Any]:
+        job = Job.model_validate(payload)
+        try:
+            before = await self.exchange.look(result_ref(job))
+            await self.exchange.fetch(base_ref(job))
+            result = await self.do(job, Meter(job.budget, name="task"))
+            if result.commit is not None:
+                await self._publish(job, result.commit, before)
+        except HarnessError as trouble:
+            return {"trouble": redact_json(trouble_as_data(trouble))}
+        return {"result": redact_json(result.model_dump(mode="json"))}
+
+    async def _publish(self, job: Job, commit: str, before: str | None) -> None:
+        """Push before reporting: whoever reads the result must find the commit."""
+        for _ in range(3):
+            if not await self._leases.holds(self.name):
+                raise LeaseLost(f"{job.task.id} is another worker's now")
+            if await self.exchange.send(commit, result_ref(job), before):
+                return
+            # Only a worker that has lost its lease can have been there; ours is good, so ours counts.
+            before = await self.exchange.look(result_ref(job))
+        raise HarnessError(f"{result_ref(job)} keeps being changed by somebody else")
+
+    async def _keep_lease(self) -> None:
+        last = time.monotonic()
+        while True:
+            await anyio.sleep(self.lease_seconds / 6)
+            reached = False
+            with anyio.move_on_after(self.lease_seconds / 4):
+                try:
+                    if not await self._leases.renew(self.name):
+                        await self._abandon()
+                        raise LeaseLost(f"worker {self.name} was silent for too long; its tasks were given to others",
+                                        "start it again: harness worker …")  # fmt: skip
+                    reached = True
+                except (psycopg.OperationalError, DatabaseDown) as error:
+                    log.warning("cannot renew the lease: %s", error)
+            if reached:
+                last = time.monotonic()
+            elif time.monotonic() - last > self.lease_seconds * SAFETY:
+                await self._abandon()
+                raise LeaseLost(
+                    f"worker {self.name} cannot reach the database", "start it again when the database is back"
+                )
+
+    async def _take_over(self, client: DBOSClient) -> None:
+        """Give the tasks of workers that died back to the queue."""
+        while True:
+            try:
+                await give_back(client, self._leases, self._queue)
+            except (psycopg.OperationalError, DatabaseDown) as error:
+                log.warning("cannot look for dead workers: %s", error)
+            await anyio.sleep(self.lease_seconds / 4)
+
+    async def _abandon(self) -> None:
+        """Stop what is under way and wait until its process groups are dead."""
+        self._closing = True
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=20)
+
+    async def _stop(self, client: DBOSClient) -> None:
+        await self._abandon()
+        await anyio.to_thread.run_sync(DBOS.destroy)
+        with anyio.move_on_after(10):
+            try:
+                await self._leases.end(self.name)
+                await give_back(client, self._leases, self._queue, blame=False)
+            except (psycopg.OperationalError, DatabaseDown):
+                pass  # the lease runs out by itself
+        await self._leases.aclose()
+        await anyio.to_thread.run_sync(client.destroy)
+
+
+class _Stopped(BaseException):
+    """Ends a workflow's thread with neither result nor error: DBOS records errors only of class Exception."""
+
+
+async def give_back(client: DBOSClient, leases: Leases, queue: str, blame: bool = True) -> list[str]:
+    """Put every task whose worker is not alive into the queue again; returns their workflow ids.
+
+    With `blame` a task that has outlived more than `MAX_TAKEOVERS` workers is cancelled instead.
+    """
+    alive = await leases.bury()
+    if alive is None:
+        return []
+    pending = await client.list_workflows_async(
+        status="PENDING", queue_name=queue, load_input=False, load_output=False, app_version=JOBS_VERSION
+    )
+    taken = []
+    for item in pending:
+        if item.executor_id not in alive:
+            times = await leases.taken_over(item.workflow_id) if blame else 0
+            if times > MAX_TAKEOVERS:
+                log.warning("giving up %s: it has outlived %d workers", item.workflow_id, times)
+                await client.cancel_workflow_async(item.workflow_id)
+            else:
+                log.warning("taking over %s from %s", item.workflow_id, item.executor_id)
+                await client.resume_workflow_async(item.workflow_id, queue_name=queue)
+            taken.append(item.workflow_id)
+    return taken

@@ -1,0 +1,57 @@
+"""`harness worker`: serve tasks of a distributed queue on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+
+import anyio
+from pydantic import SecretStr
+
+from harness import registry
+from harness.backends.dbos import database_of
+from harness.backends.serving import Worker
+from harness.cli.common import common_options, put_json, say, settings_from
+from harness.workspace import GitWorkspace
+
+EXAMPLES = """\
+example:
+  harness worker --database postgresql://harness@db/harness --parallel 4
+
+Run it in a clone of the repository, on as many machines as you like. Ctrl-C gives its tasks back to the queue.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    common_options(parser)
+    parser.add_argument("--database", metavar="URL", help="PostgreSQL, as in `database:` of harness.yaml")
+    parser.add_argument("--exchange", metavar="REMOTE", help="git remote for commits (default: origin)")
+    parser.add_argument(
+        "--parallel", type=int, metavar="N", help="tasks at once on this machine (default: max_parallel)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    database = SecretStr(arguments.database) if arguments.database else None
+    settings = settings_from(arguments, backend="local", database=database, exchange=arguments.exchange,
+                             max_parallel=arguments.parallel)  # fmt: skip
+    url = database_of(settings)
+
+    async def serve() -> None:
+        async with registry.build(settings) as deps:
+            space = await GitWorkspace.open(settings.root)
+            await space.sweep()
+            worker = Worker(url, space.exchange(settings.exchange), deps.backend.run, settings.max_parallel,
+                            settings.lease_seconds)  # fmt: skip
+            say(f"serving {settings.root} as {worker.name}, {worker.slots} tasks at once; Ctrl-C gives them back")
+            async with anyio.create_task_group() as group:
+                group.start_soon(worker.serve)
+                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    async for _ in signals:
+                        group.cancel_scope.cancel()
+                        break
+
+    anyio.run(serve)
+    if arguments.json:
+        put_json({"served": str(settings.root)})
+    return 0

@@ -1,0 +1,80 @@
+"""Commits carried between machines through a git remote, under `refs/harness/` where nobody takes them for branches.
+
+The remote is reached with the user's own git: their keys, credential helpers and URL rewrites are theirs to use. Hooks
+stay off. What is fetched is data; nothing of it is checked out or run here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from harness.errors import GitError
+from harness.proc import Completed
+from harness.workspace.door import Door
+from harness.workspace.trees import flat_name
+
+
+class Exchange:
+    """A remote (its name or URL) as a place to leave commits and to find them."""
+
+    def __init__(self, door: Door, remote: str) -> None:
+        self._door, self.remote = door, remote
+        url = door.config.get(f"remote.{remote}.url")
+        if url is None and not any(sign in remote for sign in "/:"):
+            raise GitError(
+                f"{door.repo} has no remote '{remote}', through which machines exchange commits",
+                f"git remote add {remote} URL, or set `exchange:` to a remote's name or URL",
+            )
+        self.project = hashlib.sha256((url or remote).removesuffix(".git").rstrip("/").encode()).hexdigest()[:10]
+        """Names the repository for all who share the remote's URL."""
+
+    @staticmethod
+    def ref(run_id: str, *names: str) -> str:
+        """A ref of a run: `refs/harness/<run>/<name>…`."""
+        return "/".join(["refs/harness", flat_name(run_id), *(flat_name(name) for name in names)])
+
+    async def look(self, ref: str) -> str | None:
+        """The commit that a ref on the remote points at, or None."""
+        done = self._ok(await self._door.as_user("ls-remote", "--", self.remote, ref), "read from")
+        return done.stdout.split()[0] if done.stdout.strip() else None
+
+    async def send(self, commit: str, ref: str, expected: str | None = None) -> bool:
+        """Point a ref on the remote at a commit; False when it is not at `expected` (None: absent) any more."""
+        done = await self._door.as_user(
+            "push",
+            "--no-verify",
+            "--porcelain",
+            f"--force-with-lease={ref}:{expected or ''}",
+            self.remote,
+            f"{commit}:{ref}",
+        )
+        if done.exit_code and any(word in done.output for word in ("stale info", "fetch first", "cannot lock ref")):
+            return await self.look(ref) == commit
+        self._ok(done, "push to")
+        return True
+
+    async def fetch(self, ref: str) -> str:
+        """Bring a ref's commit here and return it; raises GitError when the remote has none."""
+        commit = await self.look(ref)
+        if commit is None:
+            raise GitError(
+                f"{self.remote} has no {ref}", "has somebody cleaned up? the task will have to be done again"
+            )
+        only = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+        done = await self._door.as_user("fetch", *only, self.remote, f"+{ref}:{ref}")
+        self._ok(done, "fetch from")
+        return commit
+
+    async def drop(self, *refs: str) -> None:
+        """Delete refs on the remote and here; those that are gone already are fine."""
+        if refs:
+            await self._door.as_user("push", "--no-verify", "--quiet", self.remote, *(f":{ref}" for ref in refs))
+            for ref in refs:
+                await self._door.run("update-ref", "-d", ref)
+
+    def _ok(self, done: Completed, what: str) -> Completed:
+        if done.ok:
+            return done
+        said = next((line for line in done.stderr.splitlines() if line.startswith(("fatal:", "error:", "ERROR"))), "")
+        raise GitError(f"cannot {what} {self.remote}: {said or done.output.strip()[-300:]}",
+                       f"try by hand: git ls-remote {self.remote}")  # fmt: skip

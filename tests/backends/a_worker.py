@@ -1,0 +1,61 @@
+"""A worker machine for tests: a process with its own clone, cache and home, whose model is a file name.
+
+    python a_worker.py DATABASE CLONE CACHE LEDGER LEASE SECONDS
+
+Each task writes one file and takes SECONDS, in a child process that leaves its process id in the ledger's folder. What
+it "pays" is a line in the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+
+from harness import proc
+from harness.backends.serving import Worker
+from harness.budget import Meter
+from harness.errors import HarnessError, ModelUnavailable
+from harness.types import Attempt, Job, ModelCall, TaskResult, Usage
+from harness.workspace import GitWorkspace
+
+
+async def main() -> None:
+    url, clone, cache, ledger, lease, seconds = sys.argv[1:]
+    space = await GitWorkspace.open(Path(clone), Path(cache))
+    exchange = space.exchange("origin")
+
+    def note(text: str) -> None:
+        with open(ledger, "a") as file:
+            file.write(f"{text} {os.getpid()}\n")
+
+    async def do(job: Job, meter: Meter) -> TaskResult:
+        name = job.task.id
+        if name.startswith("outage") and not Path(ledger).with_name("mended").exists():
+            raise ModelUnavailable("the model is overloaded", "wait", None)
+        if name.startswith("killer"):
+            note(f"killed-by {name}")
+            os._exit(1)
+        if name.startswith("hopeless"):
+            return TaskResult(task_id=name, status="failed", error="it does not work")
+        note(f"start {name}")
+        async with space.worktree(f"{job.run_id}/{name}-{job.round}-1", job.base) as path:
+            await proc.run(["sh", "-c", f"echo $$ > {ledger}.{name}.pid; exec sleep {seconds}"], cwd=path)
+            (path / f"{name}.txt").write_text(name)
+            commit = await space.commit(path, job.base, f"{name}\n\nHarness-Step: {job.run_id}/{name}/0.1#x\n")
+        note(f"done {name}")
+        call = ModelCall(phase="execute", tier="haiku", model="a/b", usage=Usage(requests=1, output_tokens=10))
+        attempt = Attempt(number=1, tier="haiku", model="a/b", outcome="passed", calls=(call,), worker=str(os.getpid()))
+        return TaskResult(task_id=name, status="done", commit=commit, attempts=(attempt,))
+
+    worker = Worker(url, exchange, do, slots=2, lease_seconds=float(lease), poll_seconds=0.1)
+    try:
+        await worker.serve(lambda name: print("ready", name, flush=True))
+    except HarnessError as error:
+        print("stopped:", error, flush=True)
+        raise SystemExit(error.exit_code) from None
+
+
+anyio.run(main)

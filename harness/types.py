@@ -540,6 +540,11 @@ class ModelReply(Value):
     metadata: dict[str, Any] = {}
 
     @property
+    def provider(self) -> str:
+        """Who served it: the part of `model` before the slash."""
+        return self.model.partition("/")[0]
+
+    @property
     def text(self) -> str:
         return "".join(block.text for block in self.content if isinstance(block, Text))
 

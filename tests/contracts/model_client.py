@@ -67,6 +67,7 @@ class ModelClientContract:
         client, meter = open_client(script_of({"replies": [{"text": "Done: ünï → ok"}]})), Meter()
         reply = await client.complete(asks(attempt=2), meter)
         assert (reply.text, reply.stop_reason, reply.model) == ("Done: ünï → ok", "end", HAIKU.models[0])
+        assert reply.provider == "anthropic"
         call = reply.call
         assert (call.phase, call.task_id, call.attempt, call.tier, call.model) == (
             "execute", "t1", 2, "haiku", HAIKU.models[0]
@@ -145,6 +146,16 @@ class ModelClientContract:
                 group.start_soon(ask, number)
         assert got == {number: f"answer {number}" for number in range(12)}
         assert meter.usage.requests == 12
+        await client.aclose()
+
+    async def test_a_cancelled_call_is_gone_and_the_next_one_works(self, open_client: Open) -> None:
+        script = script_of({"replies": [{"when": {"task": "slow"}, "text": "late", "seconds": 5}, {"text": "quick"}]})
+        client, meter = open_client(script), Meter()
+        await client.complete(asks(), meter)
+        with anyio.move_on_after(0.2) as scope:
+            await client.complete(asks("slow"), meter)
+        assert scope.cancelled_caught
+        assert (await client.complete(asks(), meter)).text == "quick" and meter.usage.requests == 2
         await client.aclose()
 
     async def test_a_call_without_a_reply_is_named(self, open_client: Open) -> None:

@@ -66,7 +66,7 @@ class Console:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            Route("/", self.index),
+            Route("/runs", self.index),
             Route("/runs/{run_id}", self.run),
             Route("/runs/{run_id}/report", self.report),
             Route("/console/state", self.index_state),

@@ -62,9 +62,10 @@ def shell(title: str, body: Html, allowed: bool) -> str:
         tag("link", rel="stylesheet", href="/console/page.css"),
         tag("script", src="/console/console.js", defer=True),
     )
+    places = tag("span", tag("a", "runs", href="/runs"), " · ", tag("a", "gateway", href="/"), class_="quiet")
     top = tag(
         "div",
-        tag("a", tag("b", "harness"), " console", href="/", style="text-decoration:none"),
+        tag("span", tag("b", "harness"), " ", places),
         tag("span", id="state", class_="quiet"),
         class_="brand",
     )

@@ -75,7 +75,7 @@ async def served(settings: Settings) -> AsyncIterator[str]:
 
 async def test_runs_are_listed_those_under_way_first(settings: Settings, journal: SqliteJournal) -> None:
     async with browsing(settings) as client:
-        page = (await client.get("/")).text
+        page = (await client.get("/runs")).text
     assert page.index(LIVE.id) < page.index("r-000003")
     assert "Under way (1)" in page
     assert "&lt;script&gt;" in page and "<script>alert" not in page
@@ -83,7 +83,7 @@ async def test_runs_are_listed_those_under_way_first(settings: Settings, journal
 
 async def test_without_a_journal_there_is_a_hint(settings: Settings) -> None:
     async with browsing(settings) as client:
-        page = (await client.get("/")).text
+        page = (await client.get("/runs")).text
     assert "harness run ISSUE" in page
     assert not settings.state.exists(), "looking makes no files"
 
@@ -106,21 +106,21 @@ async def test_what_is_not_there_is_404(settings: Settings, journal: SqliteJourn
 
 async def test_another_sites_page_cannot_read_it(settings: Settings, journal: SqliteJournal) -> None:
     async with browsing(settings, "http://rebound.example") as client:
-        for path in ("/", "/runs/r-000003", "/runs/r-000003/report", "/console/state", "/console/events"):
+        for path in ("/runs", "/runs/r-000003", "/runs/r-000003/report", "/console/state", "/console/events"):
             answer = await client.get(path)
             assert answer.status_code == 403
             assert "Cache" not in answer.text
-        assert (await client.get("/", headers={"authorization": f"Bearer {TOKEN}"})).status_code == 200
+        assert (await client.get("/runs", headers={"authorization": f"Bearer {TOKEN}"})).status_code == 200
 
 
 async def test_the_link_with_the_token_becomes_a_cookie(settings: Settings, journal: SqliteJournal) -> None:
     async with browsing(settings) as client:
-        assert (await client.get("/?token=wrong")).status_code == 403
-        entered = await client.get(f"/?token={TOKEN}")
-        assert entered.status_code == 303 and entered.headers["location"] == "/"
+        assert (await client.get("/runs?token=wrong")).status_code == 403
+        entered = await client.get(f"/runs?token={TOKEN}")
+        assert entered.status_code == 303 and entered.headers["location"] == "/runs"
         cookie = entered.headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=strict" in cookie
-        assert "Watching only" not in (await client.get("/")).text
+        assert "Watching only" not in (await client.get("/runs")).text
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ async def test_in_a_browser_only_the_tokens_holder_can_cancel(
     async with served(settings) as url, browser(tmp_path) as page:
         await page.open(f"{url}/runs/{LIVE.id}")
         assert await page.run("document.querySelector('button.cancel').disabled")
-        await page.open(f"{url}/?token={TOKEN}")
+        await page.open(f"{url}/runs?token={TOKEN}")
         assert await page.run("location.search") == "", "the token does not stay in the address"
         await page.open(f"{url}/runs/{LIVE.id}")
         await page.run("document.querySelector('button.cancel').click()")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
 import httpx2
 import openai
+from openai.types.responses import ResponseStreamEvent
 
 from harness.models.failures import Failure
 from harness.models.headers import call_headers
-from harness.models.openai import client_for, plain, translated
+from harness.models.openai import WHOLE_UP_TO, client_for, plain, translated
 from harness.models.openai_wire import arguments, estimate, in_words, strict, usage_of
 from harness.models.providers import Answer, Provider
 from harness.models.schema import without_nulls
@@ -49,11 +50,24 @@ class ResponsesAdapter:
 
     async def _ask(self, model: str, request: ModelRequest, structured: bool) -> Answer:
         body = request_body(request, model, self.provider.name, structured)
+        create, headers = self._client.responses.create, call_headers(request)
         try:
-            response = await self._client.responses.create(**body, extra_headers=call_headers(request))
+            if request.max_output_tokens > WHOLE_UP_TO:
+                async with await create(**body, stream=True, extra_headers=headers) as events:
+                    response = await _last(events)
+            else:
+                response = plain(await create(**body, extra_headers=headers))
         except (openai.OpenAIError, httpx2.HTTPError) as error:
             raise translated(error, self.provider) from error
-        return answer_of(plain(response), request, body, self.provider.name)
+        return answer_of(response, request, body, self.provider.name)
+
+
+async def _last(events: AsyncIterable[ResponseStreamEvent]) -> dict[str, Any]:
+    """The whole response, which the stream's last event carries; raises Failure when there is none."""
+    async for event in events:
+        if event.type in ("response.completed", "response.incomplete", "response.failed"):
+            return plain(event.response)
+    raise Failure("transient", "the answer broke off before its end")
 
 
 def request_body(request: ModelRequest, model: str, provider: str, structured: bool = True) -> dict[str, Any]:

@@ -334,12 +334,22 @@ class TestServersThatLack:
             assert len(server.calls) == 3 and server.calls[-1].body["max_completion_tokens"] == 8192
             await client.aclose()
 
-    async def test_short_answers_are_not_streamed_by_chat_servers(self) -> None:
+    @pytest.mark.parametrize("shape", ["openai", "openai_responses"])
+    async def test_short_answers_are_sent_whole_and_long_ones_streamed(self, shape: str) -> None:
         with WireServer([{"text": "whole"}, {"text": "streamed"}]) as server:
-            client = _over(server, "openai")
+            client = _over(server, shape)
             for tokens, text in ((100, "whole"), (8192, "streamed")):
-                assert (await client.complete(asks(max_output_tokens=tokens), Meter())).text == text
+                reply = await client.complete(asks(max_output_tokens=tokens), Meter())
+                assert reply.text == text and reply.call.usage.total_input > 2000
             assert [call.body.get("stream", False) for call in server.calls] == [False, True]
+            await client.aclose()
+
+    @pytest.mark.parametrize("shape", ["openai", "openai_responses"])
+    @pytest.mark.parametrize("kind", ["dies", "stream_error"])
+    async def test_their_streams_may_break_too(self, shape: str, kind: str) -> None:
+        with WireServer([{"error": {"kind": kind}}, {"text": "ok"}]) as server:
+            client = _over(server, shape)
+            assert (await client.complete(asks(), Meter())).text == "ok" and len(server.calls) == 2
             await client.aclose()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import psycopg
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from dbos import error as dbos_error
 from sqlalchemy.exc import OperationalError
@@ -81,12 +82,15 @@ class DbosBackend:
         bounded = job.model_copy(update={"budget": _smaller(job.budget, meter.left())})
         payload = redact_json(bounded.model_dump(mode="json"))
         await anyio.to_thread.run_sync(self._enqueue, workflow, payload)
-        try:
-            answer = await self._answer(workflow)
-        except dbos_error.DBOSAwaitedWorkflowCancelledError:
+        answer = await self._answer(workflow)
+        if answer is None:
             await self._client.delete_workflow_async(workflow)
-            return TaskResult(task_id=job.task.id, status="failed", round=job.round,
-                              error="given up: it outlived one worker after another, or was cancelled")  # fmt: skip
+            return TaskResult(
+                task_id=job.task.id,
+                status="failed",
+                error="given up: it outlived one worker after another, or was cancelled",
+                round=job.round,
+            )
         if "trouble" in answer:
             # Not the task's end: the same call later must find no answer and ask again.
             await self._client.delete_workflow_async(workflow)
@@ -121,19 +125,27 @@ class DbosBackend:
             payload,
         )
 
-    async def _answer(self, workflow: str) -> dict[str, Any]:
+    async def _answer(self, workflow: str) -> dict[str, Any] | None:
+        """The worker's answer; None when the workflow was cancelled."""
         handle: Any = await self._client.retrieve_workflow_async(workflow)
+        answer: dict[str, Any] | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._complain_when_alone)
-            answer: dict[str, Any] = await handle.get_result(polling_interval_sec=POLL_SECONDS)
+            try:
+                answer = await handle.get_result(polling_interval_sec=POLL_SECONDS)
+            except dbos_error.DBOSAwaitedWorkflowCancelledError:
+                pass
             group.cancel_scope.cancel()
         return answer
 
     async def _complain_when_alone(self) -> None:
         while True:
             await anyio.sleep(NOBODY_SECONDS)
-            if not await self._leases.living(self.queue):
-                log.warning("waiting: no worker is serving this repository; start one: harness worker --database URL")
+            try:
+                if not await self._leases.living(self.queue):
+                    log.warning("waiting: no worker serves this repository; start one: harness worker --database URL")
+            except (psycopg.OperationalError, DatabaseDown) as error:
+                log.warning("waiting for the database: %s", error)
 
     async def _collect(self, job: Job, commit: str) -> None:
         ref = result_ref(job)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from harness.budget import Meter
+from harness.config.settings import Settings
 from harness.types import Job, TaskResult
 
 Do = Callable[[Job, Meter], Awaitable[TaskResult]]
@@ -19,6 +20,11 @@ class LocalBackend:
         self.capacity = capacity
         self._do = do
         self._places = anyio.CapacityLimiter(capacity)
+
+    @classmethod
+    async def start(cls, settings: Settings, do: Do) -> LocalBackend:
+        """The backend that the settings ask for."""
+        return cls(do, settings.max_parallel)
 
     async def run(self, job: Job, meter: Meter) -> TaskResult:
         async with self._places:

@@ -84,8 +84,10 @@ class Worker:
             await anyio.to_thread.run_sync(self._launch)
             ready(self.name)
             async with anyio.create_task_group() as group:
-                group.start_soon(self._keep_lease)
                 group.start_soon(self._take_over, client)
+                lost = await self._keep_lease()
+                group.cancel_scope.cancel()
+            raise lost
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop(client)
@@ -156,27 +158,25 @@ class Worker:
             before = await self.exchange.look(result_ref(job))
         raise HarnessError(f"{result_ref(job)} keeps being changed by somebody else")
 
-    async def _keep_lease(self) -> None:
+    async def _keep_lease(self) -> LeaseLost:
+        """Renew it for as long as that works; then stop all tasks and return why."""
         last = time.monotonic()
         while True:
             await anyio.sleep(self.lease_seconds / 6)
-            reached = False
-            with anyio.move_on_after(self.lease_seconds / 4):
-                try:
+            began = time.monotonic()
+            try:
+                with anyio.fail_after(self.lease_seconds / 4):
                     if not await self._leases.renew(self.name):
                         await self._abandon()
-                        raise LeaseLost(f"worker {self.name} was silent for too long; its tasks were given to others",
-                                        "start it again: harness worker …")  # fmt: skip
-                    reached = True
-                except (psycopg.OperationalError, DatabaseDown) as error:
-                    log.warning("cannot renew the lease: %s", error)
-            if reached:
-                last = time.monotonic()
-            elif time.monotonic() - last > self.lease_seconds * SAFETY:
+                        message = f"worker {self.name} was silent for too long; its tasks were given to others"
+                        return LeaseLost(message, "start it again: harness worker …")
+                last = began
+            except (psycopg.OperationalError, DatabaseDown, TimeoutError) as error:
+                log.warning("cannot renew the lease: %s", error or "the database does not answer")
+            if time.monotonic() - last > self.lease_seconds * SAFETY:
                 await self._abandon()
-                raise LeaseLost(
-                    f"worker {self.name} cannot reach the database", "start it again when the database is back"
-                )
+                message = f"worker {self.name} cannot reach the database and has stopped its tasks"
+                return LeaseLost(message, "start it again when the database is back")
 
     async def _take_over(self, client: DBOSClient) -> None:
         """Give the tasks of workers that died back to the queue."""

@@ -14,11 +14,11 @@ from pathlib import Path
 import anyio.to_thread
 
 from harness.config.reading import environment
-from harness.config.settings import OwnPrice, Settings
+from harness.config.settings import OwnPrice
 from harness.errors import BudgetExceeded, MissingTool
 from harness.executors.model_door import ModelDoor, model_door
 from harness.executors.tools import shorten
-from harness.models.providers import find_provider
+from harness.models.providers import Provider
 from harness.pricing import price
 from harness.proc import Completed
 from harness.prompts import task_text
@@ -49,9 +49,10 @@ class Agent:
         variables: Mapping[str, str],
         stdin: str | None = None,
         on_line: Callable[[str], None] | None = None,
+        install: str | None = None,
     ) -> Completed:
-        """Run it to its end, or to the end of the task's time; raises MissingTool with how to get it."""
-        program = await anyio.to_thread.run_sync(_find, argv[0])
+        """Run it to its end, or to the end of the task's time; raises MissingTool that says how to `install` it."""
+        program = await anyio.to_thread.run_sync(_find, argv[0], install)
         argv = [str(program), *argv[1:]]
         readable = program_folders(program)
         if self.door is not None:
@@ -79,9 +80,9 @@ class Agent:
 
 @asynccontextmanager
 async def open_agent(
-    session: Session, sandbox: Sandbox, settings: Settings, provider: str | None, network: bool = False
+    session: Session, sandbox: Sandbox, provider: Provider | None, network: bool = False
 ) -> AsyncIterator[Agent]:
-    """An agent with a private home, and with a door to `provider` when it is named; raises ModelAuthError, UnknownName.
+    """An agent with a private home, and with a door to `provider` when there is one; raises ModelAuthError.
 
     `network` opens the whole network to it.
     """
@@ -89,9 +90,8 @@ async def open_agent(
         if provider is None:
             yield Agent(session, sandbox, scratch, None, network)
             return
-        found = find_provider(provider, settings.providers, environment(), settings.models.timeout_seconds)
-        found.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
-        async with model_door(found, sandbox, scratch) as door:
+        provider.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
+        async with model_door(provider, sandbox, scratch) as door:
             yield Agent(session, sandbox, scratch, door, network)
 
 
@@ -188,8 +188,10 @@ def json_line(line: str) -> dict[str, object]:
     return data if isinstance(data, dict) else {}
 
 
-def _find(program: str) -> Path:
+def _find(program: str, install: str | None) -> Path:
     found = shutil.which(program, path=environment().get("PATH"))
     if found is None:
-        raise MissingTool(f"there is no '{program}' on PATH", f"install {program}, or choose another executor")
+        raise MissingTool(
+            f"there is no '{program}' on PATH", f"{install or f'install {program}'}, or choose another executor"
+        )
     return Path(found).absolute()

@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from pydantic import SecretStr
+
+from harness.config.reading import environment
 from harness.config.settings import OwnPrice, Settings
 from harness.errors import ModelAuthError
 from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
 from harness.executors.model_door import PLACEHOLDER
 from harness.models.headers import AFFINITY
+from harness.models.providers import Provider, find_provider
 from harness.proc import Completed
 from harness.protocols import Session, Worked
 from harness.sandbox import Sandbox
 from harness.types import ModelCall, Usage
 
 PROVIDER = "anthropic"
+TOKENS = ("ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+INSTALL = "npm install -g @anthropic-ai/claude-code"
 TOOLS = "Bash,Read,Edit,Write,Glob,Grep"
 STOPPED_BY = {"error_max_turns": "limit", "error_max_budget_usd": "budget"}
 """Claude Code's result subtypes that are a bound of ours being reached."""
@@ -47,9 +53,11 @@ class ClaudeCode:
         """See Executor; raises MissingTool without `claude`, ModelAuthError without a key or with a refused one."""
         if (reached := used_up(session)) is not None:
             return reached
-        async with open_agent(session, self._sandbox, self._settings, PROVIDER) as agent:
+        variable, provider = _credential(self._settings)
+        async with open_agent(session, self._sandbox, provider) as agent:
             said = _Said(session, self._settings.prices)
-            done = await agent.run(_argv(session), self._variables(agent), prompt_of(session), said.line)
+            variables = {**self._variables(agent), variable: PLACEHOLDER}
+            done = await agent.run(_argv(session), variables, prompt_of(session), said.line, INSTALL)
         return said.verdict(done)
 
     def _variables(self, agent: Agent) -> dict[str, str]:
@@ -59,12 +67,28 @@ class ClaudeCode:
         return {
             **QUIET,
             "ANTHROPIC_BASE_URL": agent.door.base_url,
-            "ANTHROPIC_API_KEY": PLACEHOLDER,
             "ANTHROPIC_CUSTOM_HEADERS": f"{AFFINITY}: {agent.session.job.affinity}",
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": small,
             "BASH_DEFAULT_TIMEOUT_MS": bound,
             "BASH_MAX_TIMEOUT_MS": bound,
         }
+
+
+def _credential(settings: Settings) -> tuple[str, Provider]:
+    """The variable by which Claude Code is told of its credential, and the provider that holds the real one.
+
+    A key from the settings or the environment, a token, or a subscription's (`claude setup-token`), which Claude Code
+    announces in a way of its own.
+    """
+    variables = environment()
+    provider = find_provider(PROVIDER, settings.providers, variables, settings.models.timeout_seconds)
+    own = settings.providers.get(PROVIDER)
+    if (own is not None and own.api_key) or variables.get(provider.key_name or "ANTHROPIC_API_KEY"):
+        return "ANTHROPIC_API_KEY", provider
+    for name in TOKENS:
+        if variables.get(name):
+            return name, replace(provider, api_key=SecretStr(variables[name]))
+    return "ANTHROPIC_API_KEY", provider
 
 
 def _argv(session: Session) -> list[str]:

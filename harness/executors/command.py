@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from harness.config.reading import read_mapping, validate
+from harness.config.reading import environment, read_mapping, validate
 from harness.config.settings import ExecutorCommand, Settings
 from harness.errors import ConfigError
 from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
 from harness.executors.model_door import PLACEHOLDER
 from harness.executors.usage import READERS, Told
+from harness.models.providers import Provider, find_provider
 from harness.proc import Completed
 from harness.protocols import Session, Worked
 from harness.sandbox import Sandbox
@@ -60,7 +61,7 @@ class CommandExecutor:
 
         if (reached := used_up(session)) is not None:
             return reached
-        async with open_agent(session, self._sandbox, self._settings, preset.provider, preset.network) as agent:
+        async with open_agent(session, self._sandbox, self._provider(), preset.network) as agent:
             words = self._words(agent)
             tell_turn(session, 0, self._model(session), [preset.argv[0]])
             done = await agent.run(
@@ -68,9 +69,16 @@ class CommandExecutor:
                 {name: self._filled(value, words, "environment") for name, value in preset.environment.items()},
                 None if preset.stdin is None else self._filled(preset.stdin, words, "stdin"),
                 read,
+                preset.install,
             )
             asked = len(agent.door.log) if agent.door else 1
         return self._verdict(session, done, told, asked)
+
+    def _provider(self) -> Provider | None:
+        if self._preset.provider is None:
+            return None
+        bound = self._settings.models.timeout_seconds
+        return find_provider(self._preset.provider, self._settings.providers, environment(), bound)
 
     def _verdict(self, session: Session, done: Completed, told: Told, asked: int) -> Worked:
         calls = self._calls(session, done, told, asked)

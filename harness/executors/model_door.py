@@ -134,10 +134,10 @@ class _Forward:
 
     def _headers(self, request: Request) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name.lower() not in _HOP | _KEYS}
-        key = self.provider.key
-        if self.provider.format == "anthropic" and not key.startswith("sk-ant-oat"):
-            return {**kept, "x-api-key": key}
-        return {**kept, "authorization": f"Bearer {key}"}
+        # In the header in which the agent sent its placeholder: API keys and tokens travel differently.
+        if "x-api-key" in request.headers:
+            return {**kept, "x-api-key": self.provider.key}
+        return {**kept, "authorization": f"Bearer {self.provider.key}"}
 
 
 async def _bytes(answer: httpx2.Response) -> AsyncIterator[bytes]:

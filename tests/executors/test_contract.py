@@ -207,6 +207,24 @@ class TestClaudeCode(WithRealAgent):
     def make(self, bench: Bench) -> ClaudeCode:
         return ClaudeCode(bench.sandbox, bench.settings)
 
+    @pytest.mark.parametrize("variable", ["ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"])
+    async def test_a_token_serves_as_well_as_a_key(
+        self,
+        bench: Bench,
+        wire: Callable[[Answer], WireServer],
+        monkeypatch: pytest.MonkeyPatch,
+        variable: str,
+    ) -> None:
+        server = wire(deed_of("fixes"))
+        monkeypatch.setenv(variable, KEY)
+        own = ProviderSettings.model_validate({"format": "anthropic", "base_url": server.url})
+        bench.settings = bench.settings.model_copy(update={"providers": {"anthropic": own}})
+        worked = await self.make(bench).work(bench.session())
+        assert worked.outcome == "finished", worked.error
+        assert {call.headers.get("authorization") for call in server.calls} == {f"Bearer {KEY}"}
+        oauth = variable == "CLAUDE_CODE_OAUTH_TOKEN"
+        assert all(("oauth" in call.headers.get("anthropic-beta", "")) == oauth for call in server.calls)
+
     async def test_a_denied_permission_is_a_failure(self, bench: Bench, wire: Callable[[Answer], WireServer]) -> None:
         def answer(request: WireRequest) -> dict[str, Any]:
             if "tool_result" in json.dumps(request.body["messages"]):

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
+from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
@@ -52,7 +53,7 @@ class Outcome:
     verified: int
     landed: int
     success: int
-    """Verified and landed; not what the model said of itself."""
+    """Verified, and accepted with the whole run; not what the model said of itself. In an experiment nothing lands."""
     counts: int
     """Whether it says something of the model: 0 for work cut short by a budget, a cancellation or another task."""
     starts: int
@@ -321,6 +322,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
     for inner in ("stay_nusd", "starts", "escalates", "ends", "rank"):
         del data[inner]
     data["keys"] = list(outcome.keys)
+    data["at"] = datetime.fromtimestamp(outcome.at, UTC).isoformat()
     data["model_used"] = data.pop("model")
     return data | {"cost_usd": cost, "quality_score": outcome.rating if outcome.rating is not None else outcome.quality}
 

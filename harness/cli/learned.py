@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     bar = settings.routing.learned.min_outcomes
     if not rows:
-        show("Nothing yet: routing learns from runs that have ended.")
+        show("Nothing yet: routing learns from runs that have ended, those of a scripted model aside.")
         return 0
     if not settings.routing.learned.enabled:
         show("Learned routing is switched off (routing.learned.enabled).")

@@ -94,7 +94,7 @@ def _record(
     ends = not after or after[0].tier != attempt.tier
     stay = [other for other in result.attempts[: index + 1] if other.tier == attempt.tier]
     verified = attempt.outcome == "passed"
-    landed = verified and run.accepted and not superseded and result.status == "done"
+    success = verified and run.accepted and not superseded and result.status == "done"
     # An experiment's tier was forced: it is evidence on the tier, but says nothing of how work was routed.
     forced = run.route.strategy == STRATEGY
     starts = result.round == 0 and index == 0 and not forced
@@ -115,9 +115,9 @@ def _record(
         propensity=run.route.propensity,
         outcome=attempt.outcome,
         verified=int(verified),
-        landed=int(landed),
-        success=int(landed),
-        counts=int(_counts(run, result, superseded, attempt, landed)),
+        landed=int(success and run.landing is not None),
+        success=int(success),
+        counts=int(_counts(run, result, superseded, attempt, success)),
         starts=int(starts),
         escalates=int(starts and any(other.tier != attempt.tier for other in _all(run, result.task_id))),
         escalated=int(any(other.tier != attempt.tier for other in before)),
@@ -158,11 +158,11 @@ def quality(reviews: tuple[Review, ...], result: TaskResult, superseded: bool = 
     return max(1.0, min(5.0, _VERDICT[judged.verdict] - sum(_SEVERITY[finding.severity] for finding in own)))
 
 
-def _counts(run: Run, result: TaskResult, superseded: bool, attempt: Attempt, landed: bool) -> bool:
+def _counts(run: Run, result: TaskResult, superseded: bool, attempt: Attempt, success: bool) -> bool:
     """Whether the attempt's end says something of its model."""
     if attempt.outcome == "budget":
         return False
-    if attempt.outcome != "passed" or landed:
+    if attempt.outcome != "passed" or success:
         return True
     if superseded:
         # A textual conflict is the plan's fault; a broken merge or a reviewer's demand is the work's.

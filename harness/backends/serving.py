@@ -43,8 +43,8 @@ from harness.workspace.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
-MAX_TAKEOVERS = 3
-"""A task that has outlived this many workers is given up: it may be what kills them."""
+MAX_TAKEOVERS = 10
+"""A task that has outlived this many workers is given up: it may be what kills them. A few deaths may be chance."""
 SAFETY = 0.75
 """The part of its lease after which a worker that could not renew it stops by itself, before others take over."""
 
@@ -65,6 +65,7 @@ class Worker:
     slots: int = 4
     lease_seconds: float = 60.0
     poll_seconds: float = 0.5
+    max_takeovers: int = MAX_TAKEOVERS
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
 
     async def serve(self, ready: Callable[[str], None] = lambda name: None) -> None:
@@ -182,7 +183,7 @@ class Worker:
         """Give the tasks of workers that died back to the queue."""
         while True:
             try:
-                await give_back(client, self._leases, self._queue)
+                await give_back(client, self._leases, self._queue, self.max_takeovers)
             except (psycopg.OperationalError, DatabaseDown) as error:
                 log.warning("cannot look for dead workers: %s", error)
             await anyio.sleep(self.lease_seconds / 4)
@@ -202,7 +203,7 @@ class Worker:
         with anyio.move_on_after(10):
             try:
                 await self._leases.end(self.name)
-                await give_back(client, self._leases, self._queue, blame=False)
+                await give_back(client, self._leases, self._queue, None)
             except (psycopg.OperationalError, DatabaseDown):
                 pass  # the lease runs out by itself
         await self._leases.aclose()
@@ -213,10 +214,10 @@ class _Stopped(BaseException):
     """Ends a workflow's thread with neither result nor error: DBOS records errors only of class Exception."""
 
 
-async def give_back(client: DBOSClient, leases: Leases, queue: str, blame: bool = True) -> list[str]:
+async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int | None) -> list[str]:
     """Put every task whose worker is not alive into the queue again; returns their workflow ids.
 
-    With `blame` a task that has outlived more than `MAX_TAKEOVERS` workers is cancelled instead.
+    A task that has outlived more than `at_most` workers is cancelled instead; None asks and counts nothing.
     """
     alive = await leases.bury()
     if alive is None:
@@ -227,8 +228,8 @@ async def give_back(client: DBOSClient, leases: Leases, queue: str, blame: bool 
     taken = []
     for item in pending:
         if item.executor_id not in alive:
-            times = await leases.taken_over(item.workflow_id) if blame else 0
-            if times > MAX_TAKEOVERS:
+            times = await leases.taken_over(item.workflow_id) if at_most is not None else 0
+            if at_most is not None and times > at_most:
                 log.warning("giving up %s: it has outlived %d workers", item.workflow_id, times)
                 await client.cancel_workflow_async(item.workflow_id)
             else:

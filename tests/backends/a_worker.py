@@ -1,6 +1,6 @@
 """A worker machine for tests: a process with its own clone, cache and home, whose model is a file name.
 
-    python a_worker.py DATABASE CLONE CACHE LEDGER LEASE SECONDS
+    python a_worker.py DATABASE CLONE CACHE LEDGER LEASE SECONDS TAKEOVERS
 
 Each task writes one file and takes SECONDS, in a child process that leaves its process id in the ledger's folder. What
 it "pays" is a line in the ledger.
@@ -23,7 +23,7 @@ from harness.workspace import GitWorkspace
 
 
 async def main() -> None:
-    url, clone, cache, ledger, lease, seconds = sys.argv[1:]
+    url, clone, cache, ledger, lease, seconds, takeovers = sys.argv[1:]
     space = await GitWorkspace.open(Path(clone), Path(cache))
     exchange = space.exchange("origin")
 
@@ -50,7 +50,9 @@ async def main() -> None:
         attempt = Attempt(number=1, tier="haiku", model="a/b", outcome="passed", calls=(call,), worker=str(os.getpid()))
         return TaskResult(task_id=name, status="done", commit=commit, attempts=(attempt,))
 
-    worker = Worker(url, exchange, do, slots=2, lease_seconds=float(lease), poll_seconds=0.1)
+    worker = Worker(
+        url, exchange, do, slots=2, lease_seconds=float(lease), poll_seconds=0.1, max_takeovers=int(takeovers)
+    )
     try:
         await worker.serve(lambda name: print("ready", name, flush=True))
     except HarnessError as error:

@@ -41,21 +41,23 @@ class Clock:
         self.made = self.removed = self.wall = 0.0
 
 
-async def plain(repo: Path, place: Path, clock: Clock, number: int) -> None:
-    began = time.perf_counter()
-    await run(["git", "worktree", "add", "-q", "--detach", str(place / f"p{number}")], cwd=repo)
-    clock.made += time.perf_counter() - began
-    began = time.perf_counter()
-    await run(["git", "worktree", "remove", "--force", str(place / f"p{number}")], cwd=repo)
-    clock.removed += time.perf_counter() - began
-
-
-async def ours(space: GitWorkspace, commit: str, clock: Clock, number: int) -> None:
-    began = time.perf_counter()
-    async with space.worktree(f"bench/t{number}", commit):
+async def plain(repo: Path, place: Path, clock: Clock, slots: anyio.CapacityLimiter, number: int) -> None:
+    async with slots:
+        began = time.perf_counter()
+        await run(["git", "worktree", "add", "-q", "--detach", str(place / f"p{number}")], cwd=repo)
         clock.made += time.perf_counter() - began
         began = time.perf_counter()
-    clock.removed += time.perf_counter() - began
+        await run(["git", "worktree", "remove", "--force", str(place / f"p{number}")], cwd=repo)
+        clock.removed += time.perf_counter() - began
+
+
+async def ours(space: GitWorkspace, commit: str, clock: Clock, slots: anyio.CapacityLimiter, number: int) -> None:
+    async with slots:
+        began = time.perf_counter()
+        async with space.worktree(f"bench/t{number}", commit):
+            clock.made += time.perf_counter() - began
+            began = time.perf_counter()
+        clock.removed += time.perf_counter() - began
 
 
 async def measure(files: int, worktrees: int) -> None:
@@ -74,15 +76,10 @@ async def measure(files: int, worktrees: int) -> None:
                     began = time.perf_counter()
                     async with anyio.create_task_group() as group:
                         for number in range(worktrees // ROUNDS):
-
-                            async def one(name: str = name, clock: Clock = clock, number: int = number) -> None:
-                                async with slots:
-                                    if name == "harness":
-                                        await ours(space, head, clock, number)
-                                    else:
-                                        await plain(repo, Path(folder), clock, number)
-
-                            group.start_soon(one)
+                            if name == "harness":
+                                group.start_soon(ours, space, head, clock, slots, number)
+                            else:
+                                group.start_soon(plain, repo, Path(folder), clock, slots, number)
                     clock.wall += time.perf_counter() - began
             count = worktrees // ROUNDS * ROUNDS
             for name, clock in clocks.items():

@@ -19,7 +19,7 @@ from harness import proc
 from harness.config.settings import Settings
 from harness.errors import IssueNotFound, MissingTool, TrackerError
 from harness.protocols import Wanted
-from harness.redact import redact
+from harness.redact import redact, redact_json
 from harness.trackers import record
 from harness.trackers.lock import held
 from harness.types import Issue
@@ -113,19 +113,19 @@ class BeadsTracker:
         await self.comment(issue_id, reason, actor)
 
     async def file(self, issue: Issue, discovered_from: str, actor: str) -> str:
-        title = " ".join(_plain(redact(issue.title)).split()) or "(no title)"
-        body = redact(issue.body)
-        if len(title.encode()) > TITLE_LIMIT:
-            body = f"{title}\n\n{body}"
-            title = title.encode()[: TITLE_LIMIT - len("…".encode())].decode(errors="ignore") + "…"
-        if issue.files:
-            body += f"\n\nFiles: {', '.join(issue.files)}"
+        title, body = _texts(issue)
         argv = ["create", f"--title={title}", f"--type={issue.type}", f"--priority={issue.priority}", "--body-file=-"]
         argv += [f"--labels={_csv(label)}" for label in issue.labels]
         argv += [f"--deps={_csv('discovered-from:' + discovered_from)}"] if discovered_from else []
         argv += [f"--parent={issue.parent}"] if issue.parent else []
-        made = await self._change(argv, actor, discovered_from, _plain(body).strip() or title)
-        issue_id = str(made["id"])
+        said = None
+        if issue.metadata:
+            metadata = json.dumps(redact_json(issue.metadata), ensure_ascii=False)
+            said = await self._bd([*argv, f"--metadata={metadata}"], actor, body)
+            if _UNKNOWN_FLAG.search(said.output):  # 0.x has no metadata; the body keeps it
+                said, body = None, f"{body}\n\nMetadata: {metadata}"
+        said = said or await self._bd(argv, actor, body)
+        issue_id = str(self._changed("create", said, discovered_from)["id"])
         for target in issue.blocked_by:  # `--deps blocks:` means one direction in 0.x and the other in 1.x
             await self._change(["dep", "add", "--", issue_id, target], actor, target)
         return issue_id
@@ -155,9 +155,9 @@ class BeadsTracker:
     async def _rows(self, argv: Sequence[str]) -> list[dict[str, Any]]:
         return self._read(argv[0], await self._bd(argv))
 
-    async def _change(self, argv: Sequence[str], actor: str, about: str, body: str | None = None) -> dict[str, Any]:
+    async def _change(self, argv: Sequence[str], actor: str, about: str) -> dict[str, Any]:
         """The changed record; `about` is the issue to name when bd knows none of that id."""
-        return self._changed(argv[0], await self._bd(argv, actor, body), about)
+        return self._changed(argv[0], await self._bd(argv, actor), about)
 
     def _changed(self, verb: str, said: proc.Completed, about: str) -> dict[str, Any]:
         rows = self._read(verb, said, about)
@@ -207,6 +207,18 @@ class BeadsTracker:
     def _lock(self) -> Any:
         folder = self._root / ".beads"
         return held(folder if folder.is_dir() else self._root)
+
+
+def _texts(issue: Issue) -> tuple[str, str]:
+    """Title and body as bd takes them: the title one line, and what does not fit into it in the body; no body empty."""
+    title = " ".join(_plain(redact(issue.title)).split()) or "(no title)"
+    body = _plain(redact(issue.body))
+    if len(title.encode()) > TITLE_LIMIT:
+        body = f"{title}\n\n{body}"
+        title = title.encode()[: TITLE_LIMIT - len("…".encode())].decode(errors="ignore") + "…"
+    if issue.files:
+        body += f"\n\nFiles: {', '.join(issue.files)}"
+    return title, body.strip() or title
 
 
 def _holds(found: Issue, actor: str) -> bool:

@@ -144,6 +144,17 @@ async def test_a_suggestion_is_a_label_and_metadata_where_there_is_any(with_bd: 
 
 @pytest.mark.needs_bd
 @BOTH
+async def test_metadata_is_kept_where_there_is_a_place_for_it(with_bd: WithBd, generation: str) -> None:
+    tracker = BeadsTracker(Settings(root=with_bd(generation)))
+    filed = an_issue("t", body="what", metadata={"run": "r1"})
+    found = await tracker.get(await tracker.file(filed, "", "me"))
+    assert (found.metadata, found.body) == (
+        ({"run": "r1"}, "what") if generation == "bd-1" else ({}, 'what\n\nMetadata: {"run": "r1"}')
+    )
+
+
+@pytest.mark.needs_bd
+@BOTH
 async def test_everything_an_author_wrote_is_in_the_body(with_bd: WithBd, generation: str) -> None:
     repo = with_bd(generation)
     argv = [

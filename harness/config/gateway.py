@@ -115,7 +115,7 @@ class FilterSettings(Value):
     name: str
     pattern: str | None = None
     """A regular expression; None takes the built-in of that name: `secrets`, `email`, `phone`, `credit_card`, `ssn`."""
-    on: Literal["request", "response", "both"] = "request"
+    direction: Literal["request", "response", "both"] = "request"
     action: Literal["block", "redact"] = "block"
 
 

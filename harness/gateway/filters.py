@@ -59,8 +59,8 @@ class Filters:
 
     def __init__(self, rows: Sequence[FilterSettings]) -> None:
         made = [(row, _made(row, number)) for number, row in enumerate(rows)]
-        self.request_filters = tuple(one for row, one in made if row.on in ("request", "both"))
-        self.response_filters = tuple(one for row, one in made if row.on in ("response", "both"))
+        self.request_filters = tuple(one for row, one in made if row.direction in ("request", "both"))
+        self.response_filters = tuple(one for row, one in made if row.direction in ("response", "both"))
 
     def request(self, asked: Asked) -> Asked:
         """The request, with what must not go out cut out; raises Refusal where it is to be blocked."""

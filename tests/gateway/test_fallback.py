@@ -1,4 +1,4 @@
-"""A pool is walked on 429, 5xx and no connection, before the first byte; never for a caller's mistake, never in a loop."""
+"""A pool is walked on 429, 5xx and no connection; never after bytes, for a caller's mistake, or in a loop."""
 
 from __future__ import annotations
 

@@ -34,11 +34,19 @@ def gateway(wire: WireServer) -> Iterator[RunningGateway]:
 
 
 @pytest.mark.parametrize("path", [*PATHS, *(f"/routing{path}" for path in PATHS)])
-@pytest.mark.parametrize("body,status,told", [
-    (b"", 400, "empty"), (b"{", 400, "not valid JSON"), (b"[1]", 400, "must be a JSON object"), (b"null", 400, "not null"),
-    (b'{"model": "openai/m", "messages": "\xff"}', 400, "not valid JSON"), (b'{"model": 3}', 400, "model: expected a string"),
-    (b"{" + b'"a":[' * 2000, 400, "not valid JSON"), (b'{"x": "' + b"y" * 1_100_000 + b'"}', 413, "1 MB"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body,status,told",
+    [
+        (b"", 400, "empty"),
+        (b"{", 400, "not valid JSON"),
+        (b"[1]", 400, "must be a JSON object"),
+        (b"null", 400, "not null"),
+        (b'{"model": "openai/m", "messages": "\xff"}', 400, "not valid JSON"),
+        (b'{"model": 3}', 400, "model: expected a string"),
+        (b"{" + b'"a":[' * 2000, 400, "not valid JSON"),
+        (b'{"x": "' + b"y" * 1_100_000 + b'"}', 413, "1 MB"),
+    ],
+)
 def test_bad_bodies(gateway: RunningGateway, path: str, body: bytes, status: int, told: str) -> None:
     reply = httpx2.post(gateway.url + path, content=body)
     assert reply.status_code == status, reply.text
@@ -48,13 +56,25 @@ def test_bad_bodies(gateway: RunningGateway, path: str, body: bytes, status: int
     assert httpx2.get(gateway.url + "/healthz").json() == {"status": "ok"}
 
 
-@pytest.mark.parametrize("body,field", [
-    ({"messages": 3}, "messages"), ({"messages": [3]}, "messages.0"), ({}, "messages"),
-    ({"messages": [], "routing_preferences": 3}, "routing_preferences"),
-    ({"messages": [], "routing_preferences": [{"name": "a", "description": "b"}]}, "routing_preferences.0.models"),
-    ({"messages": [], "routing_preferences": [{"name": "a", "description": "b", "models": ["c/d"],
-                                               "selection_policy": {"prefer": "best"}}]}, "prefer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body,field",
+    [
+        ({"messages": 3}, "messages"),
+        ({"messages": [3]}, "messages.0"),
+        ({}, "messages"),
+        ({"messages": [], "routing_preferences": 3}, "routing_preferences"),
+        ({"messages": [], "routing_preferences": [{"name": "a", "description": "b"}]}, "routing_preferences.0.models"),
+        (
+            {
+                "messages": [],
+                "routing_preferences": [
+                    {"name": "a", "description": "b", "models": ["c/d"], "selection_policy": {"prefer": "best"}}
+                ],
+            },
+            "prefer",
+        ),
+    ],
+)
 def test_what_is_wrong_is_named(gateway: RunningGateway, body: dict[str, Any], field: str) -> None:
     reply = httpx2.post(gateway.url + "/routing/v1/chat/completions", json=body)
     if reply.status_code == 200:  # nothing was looked at: no routes are configured
@@ -99,11 +119,18 @@ def test_compressed_bodies(gateway: RunningGateway) -> None:
     assert httpx2.post(url, content=b"nonsense", headers={"content-encoding": "gzip"}).status_code == 400
 
 
-@pytest.mark.parametrize("headers,status", [
-    ({}, 401), ({"authorization": "Bearer wrong"}, 401), ({"authorization": "Bearer"}, 401), ({"x-api-key": "tök".encode()}, 401),
-    ({"authorization": "Bearer right-token"}, 200), ({"x-api-key": "right-token"}, 200),
-    ({"x-harness-token": "right-token", "authorization": "Bearer mine"}, 200),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers,status",
+    [
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": "Bearer"}, 401),
+        ({"x-api-key": "tök".encode()}, 401),
+        ({"authorization": "Bearer right-token"}, 200),
+        ({"x-api-key": "right-token"}, 200),
+        ({"x-harness-token": "right-token", "authorization": "Bearer mine"}, 200),
+    ],
+)
 def test_tokens(wire: WireServer, headers: dict[str, Any], status: int) -> None:
     rows = [{"model": "openai/*", "base_url": wire.url, "passthrough_auth": True}]
     with RunningGateway({"models": rows, "tokens": ["other-token", "right-token"]}) as running:
@@ -143,7 +170,7 @@ def test_filters_cut_and_block(wire: WireServer, stream: bool) -> None:
     filters = [
         {"name": "secrets"},
         {"name": "credit_card", "action": "redact"},
-        {"name": "email", "on": "response", "action": "redact"},
+        {"name": "email", "direction": "response", "action": "redact"},
     ]
     with RunningGateway({"models": upstream(wire.url), "filters": filters}) as running:
         url = running.url + "/v1/chat/completions"

@@ -128,11 +128,20 @@ def test_openai_responses(gateway: RunningGateway, wire: WireServer, target: str
     assert wire.calls[0].wire == target
 
 
-@pytest.mark.parametrize("path,body", [
-    ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": "hï"}], "a_new_field": {"model": "x"}}),
-    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "\"model\": \"x\""}], "odd": [1.0, 1e3]}),
-    ("/v1/responses", {"input": [{"role": "user", "content": "hi"}], "tools": [{"type": "image_generation", "model": "m"}]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path,body",
+    [
+        (
+            "/v1/messages",
+            {"max_tokens": 9, "messages": [{"role": "user", "content": "hï"}], "a_new_field": {"model": "x"}},
+        ),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": '"model": "x"'}], "odd": [1.0, 1e3]}),
+        (
+            "/v1/responses",
+            {"input": [{"role": "user", "content": "hi"}], "tools": [{"type": "image_generation", "model": "m"}]},
+        ),
+    ],
+)
 def test_same_format_passes_byte_for_byte(path: str, body: dict[str, Any]) -> None:
     provider = "anthropic" if "messages" in path else "openai"
     with WireServer(lambda request: {"text": "ok"}) as wire:

@@ -15,8 +15,8 @@ def observed(state: Path) -> tuple[int, Usage]:
     """The number of tasks among the newest real attempts, and all their tokens; (0, nothing) before there are any."""
     with Outcomes(state, create=False) as store:
         [row] = store.query(
-            """SELECT count(DISTINCT run_id || '/' || task_id), total(requests), total(input_tokens), total(output_tokens),
-            total(cache_read_tokens), total(cache_write_tokens) FROM (
+            """SELECT count(DISTINCT run_id || '/' || task_id), total(requests), total(input_tokens),
+            total(output_tokens), total(cache_read_tokens), total(cache_write_tokens) FROM (
             SELECT * FROM outcomes WHERE scripted = 0 ORDER BY at DESC LIMIT ?)""",
             NEWEST,
         )

@@ -24,7 +24,9 @@ ADAPTERS: dict[Format, str] = {
     "openai": "harness.models.openai",
     "openai_responses": "harness.models.openai_responses",
 }
-"""Wire format → the module whose `connect(provider, settings)` makes the adapter; imported when first needed."""
+"""Wire format → the module whose `connect(provider)` makes the adapter; imported when first needed."""
+
+_SPOKEN: dict[str, Format] = {"messages": "anthropic", "chat": "openai", "responses": "openai_responses"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Provider:
     @property
     def official(self) -> bool:
         """Whether it is the format's own author: it takes every parameter that its documentation names."""
-        return self.base_url.startswith(("https://api.anthropic.com", "https://api.openai.com"))
+        return urlsplit(self.base_url).hostname in ("api.anthropic.com", "api.openai.com")
 
     @property
     def key(self) -> str:
@@ -84,27 +86,19 @@ def find_provider(
 ) -> Provider:
     """The provider called `name`; raises UnknownName."""
     own, known = settings.get(name), known_providers()
-    row = known.get(name)
-    if own is None and row is None:
+    row = known.get(name, {})
+    if own is None and not row:
         hint = f"describe it in harness.yaml: providers > {name} > base_url"
         raise UnknownName("provider", name, {*settings, *known}, hint)
-    spoken = {"messages": "anthropic", "chat": "openai", "responses": "openai_responses"}
-    shape: Format = spoken[row["speaks"][0]] if row else "openai"  # type: ignore[assignment]  # values of the table
-    if own is not None and "format" in own.model_fields_set:
-        shape = own.format
-    url = (
-        (own.base_url if own else None)
-        or variables.get(BASE_URL_VARIABLES.get(name, ""))
-        or (row or {}).get("base_url")
-    )
+    url = (own and own.base_url) or variables.get(BASE_URL_VARIABLES.get(name, "")) or row.get("base_url")
     if not url:
         raise UnknownName("provider", name, known, f"say where it is in harness.yaml: providers > {name} > base_url")
-    key_name = (own.api_key_env if own else None) or (row or {}).get("key")
-    found = (key_name and variables.get(key_name)) or variables.get(OTHER_KEY_VARIABLES.get(name, ""))
-    key = (own.api_key if own else None) or (SecretStr(found) if found else None)
-    if own is not None and own.api_key is None and own.api_key_env is None and row is None and key is None:
-        key_name = f"{name.upper().replace('-', '_')}_API_KEY"
-        key = SecretStr(variables[key_name]) if variables.get(key_name) else None
+    shape = (
+        own.format if own is not None and "format" in own.model_fields_set else _SPOKEN[row.get("speaks", ["chat"])[0]]
+    )
+    key_name = (own and own.api_key_env) or row.get("key", f"{name.upper().replace('-', '_')}_API_KEY")
+    found = variables.get(key_name or "") or variables.get(OTHER_KEY_VARIABLES.get(name, ""))
+    key = (own and own.api_key) or (SecretStr(found) if found else None)
     return Provider(name, shape, url.rstrip("/"), key, key_name, timeout, cache_ttl)
 
 

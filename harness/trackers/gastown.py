@@ -172,6 +172,12 @@ async def register(settings: Settings, force: bool = False) -> list[str]:
     return done or ["agents and formula are in place"]
 
 
+async def unregistered(settings: Settings) -> list[str]:
+    """Agents that `register` would make and the town does not have."""
+    present = await _agents(find_town(settings.root).root)
+    return [name for name in agent_commands(settings) if name not in present]
+
+
 async def unregister(settings: Settings) -> list[str]:
     """Take away the agents and the formula that `register` put there, and nothing else."""
     town = find_town(settings.root).root

@@ -14,13 +14,17 @@ import ctypes
 import errno
 import json
 import os
-import platform
 import resource
 import signal
 import struct
 import sys
 import time
-from typing import Any
+
+TYPE_CHECKING = False  # as type checkers know it; importing `typing` would be a tenth of this process's start
+if TYPE_CHECKING:
+    from typing import Any
+
+    Plan = dict[str, Any]
 
 NOT_CONFINED = 125
 TOO_MANY = 137
@@ -93,7 +97,7 @@ def main(arguments: list[str]) -> int:
     return stopped if stopped is not None else ended or 0
 
 
-def _become(plan: dict[str, Any], command: list[str], signals: set[signal.Signals]) -> None:
+def _become(plan: Plan, command: list[str], signals: set[signal.Signals]) -> None:
     """Turn the forked child into the program, confined; never returns."""
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
@@ -159,7 +163,7 @@ def _go_first() -> None:
         pass  # RLIMIT_NPROC, which binds everybody but root, is enough then
 
 
-def _limit(plan: dict[str, Any]) -> None:
+def _limit(plan: Plan) -> None:
     for name, value in plan["limits"].items():
         which = getattr(resource, name)
         hard = resource.getrlimit(which)[1]
@@ -227,7 +231,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 def filter_system_calls(network: bool, abi: int) -> None:
     """Forbid sockets (all, or all but the internet's) and what would get round Landlock. Raises OSError."""
-    machine, numbers = SYSTEM_CALLS[platform.machine()]
+    machine, numbers = SYSTEM_CALLS[os.uname().machine]
     denied = 0x00050000 | errno.EACCES
     forbidden = [number for name, number in numbers.items() if name != "socket" and (name != "truncate" or abi < 3)]
     program = [
@@ -274,7 +278,7 @@ def _kill_all(child: int) -> None:
     """Kill every descendant; stopped first, so that what forks as fast as it can cannot outrun us."""
     stopped: set[int] = set()
     deadline = time.monotonic() + LONGEST_KILL_SECONDS
-    while time.monotonic() < deadline:
+    while _any_child() and time.monotonic() < deadline:
         running = descendants(os.getpid())
         new = set(running) - stopped
         for process in new:
@@ -286,6 +290,15 @@ def _kill_all(child: int) -> None:
         _reap(child)
         if not running:
             return
+
+
+def _any_child() -> bool:
+    """Whether anything is left: what loses its parent becomes ours."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _send(process: int, number: signal.Signals) -> None:

@@ -149,10 +149,7 @@ class DbosBackend:
 
     async def _collect(self, job: Job, commit: str) -> None:
         ref = result_ref(job)
-        try:
-            await self._space.resolve(commit)
-        except errors.GitError:
-            await self._exchange.fetch(ref)
+        await self._exchange.bring(commit, ref)
         await self._space.keep(f"harness/{job.run_id}/{job.task.id}", commit)
         self._done.add(ref)
 

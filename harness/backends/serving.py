@@ -140,7 +140,7 @@ class Worker:
         job = Job.model_validate(payload)
         try:
             before = await self.exchange.look(result_ref(job))
-            await self.exchange.fetch(base_ref(job))
+            await self.exchange.bring(job.base, base_ref(job))
             result = await self.do(job, Meter(job.budget, name="task"))
             if result.commit is not None:
                 await self._publish(job, result.commit, before)

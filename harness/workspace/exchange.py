@@ -53,17 +53,17 @@ class Exchange:
         self._ok(done, "push to")
         return True
 
-    async def fetch(self, ref: str) -> str:
-        """Bring a ref's commit here and return it; raises GitError when the remote has none."""
-        commit = await self.look(ref)
-        if commit is None:
-            raise GitError(
-                f"{self.remote} has no {ref}", "has somebody cleaned up? the task will have to be done again"
-            )
+    async def bring(self, commit: str, ref: str) -> None:
+        """Have a commit here, fetched from its ref when it is not; raises GitError when it is not there."""
+        if await self._has(commit):
+            return
         only = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
-        done = await self._door.as_user("fetch", *only, self.remote, f"+{ref}:{ref}")
-        self._ok(done, "fetch from")
-        return commit
+        self._ok(await self._door.as_user("fetch", *only, self.remote, f"+{ref}:{ref}"), "fetch from")
+        if not await self._has(commit):
+            raise GitError(f"{self.remote} has something else under {ref} than {commit[:12]}", "is the run done twice?")
+
+    async def _has(self, commit: str) -> bool:
+        return (await self._door.run("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128))).ok
 
     async def drop(self, *refs: str) -> None:
         """Delete refs on the remote and here; those that are gone already are fine."""

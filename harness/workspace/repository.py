@@ -39,15 +39,6 @@ class GitWorkspace:
         door = await open_door(repo, cache)
         return cls(door, Worktrees(door, (cache or cache_folder()) / "worktrees" / door.path.name))
 
-    @property
-    def readable(self) -> tuple[Path, ...]:
-        """What a confined program may read besides its worktree, so that `git log` and `git diff` work there."""
-        links = [
-            link.resolve()
-            for link in (self._door.path / name for name in ("objects", "refs", "packed-refs", "shallow"))
-        ]
-        return (self._door.path, *(target for target in links if target.exists()))
-
     def exchange(self, remote: str) -> Exchange:
         """The remote through which machines exchange commits; raises GitError when there is none of that name."""
         return Exchange(self._door, remote)

@@ -255,8 +255,8 @@ async def test_forty_tasks_survive_killing(machines: Machines, backend: DbosBack
     async def supervise(name: str) -> None:
         nonlocal kills
         while len(results) < 40:
-            process = await asyncio.to_thread(machines.start, 2, 1.0, name)
-            await anyio.sleep(source.uniform(1.5, 4.0))
+            process = await asyncio.to_thread(machines.start, 2, 0.5, name)
+            await anyio.sleep(source.uniform(1.2, 3.0))
             if len(results) < 40:
                 process.kill()
                 kills += 1
@@ -267,7 +267,7 @@ async def test_forty_tasks_survive_killing(machines: Machines, backend: DbosBack
             group.start_soon(ask, f"t{number}")
         for name in ("east", "west"):
             group.start_soon(supervise, name)
-    assert kills >= 6
+    assert kills >= 3
     assert {result.status for result in results.values()} == {"done"}
     for name, result in results.items():
         assert git(office, "rev-list", "--count", f"{base}..{result.commit}") == "1"

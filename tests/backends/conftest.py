@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,9 +26,29 @@ def _as_nobody_special(*argv: str) -> None:
     subprocess.run([*prefix, *argv], check=True, capture_output=True, cwd="/")  # noqa: TID251 - before any loop runs
 
 
+class Cluster:
+    """A PostgreSQL of our own: where it is, and how to start it anew."""
+
+    def __init__(self, binaries: Path, folder: Path, port: int) -> None:
+        self.url = f"postgresql://harness@127.0.0.1:{port}"
+        self._control = (str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-w")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
+        self._start = ("-o", options, "-l", str(folder / "log"), "start")
+
+    def start(self) -> None:
+        _as_nobody_special(*self._control, *self._start)
+
+    def stop(self) -> None:
+        _as_nobody_special(*self._control, "-m", "immediate", "stop")
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a fresh cluster on a free port, gone afterwards."""
+def cluster() -> Iterator[Cluster]:
+    """A fresh cluster on a free port, gone afterwards."""
     binaries = _binaries()
     assert binaries is not None
     folder = Path(tempfile.mkdtemp(prefix="pg"))
@@ -39,25 +59,30 @@ def postgres() -> Iterator[str]:
         port = probe.getsockname()[1]
     data = str(folder / "data")
     _as_nobody_special(str(binaries / "initdb"), "-D", data, "-U", "harness", "-A", "trust", "-N", "-E", "UTF8")
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
-    _as_nobody_special(str(binaries / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
+    made = Cluster(binaries, folder, port)
+    made.start()
     try:
-        yield f"postgresql://harness@127.0.0.1:{port}"
+        yield made
     finally:
-        _as_nobody_special(str(binaries / "pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop")
+        made.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def database(postgres: str, request: pytest.FixtureRequest) -> str:
+def restart_postgres(cluster: Cluster) -> Callable[[], None]:
+    return cluster.restart
+
+
+@pytest.fixture
+def database(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     """URL of an empty database of its own."""
     import psycopg
 
     name = f"d{abs(hash(request.node.nodeid)):x}"
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as db:
+    with psycopg.connect(f"{cluster.url}/postgres", autocommit=True) as db:
         db.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[arg-type]
         db.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
-    return f"{postgres}/{name}"
+    return f"{cluster.url}/{name}"
 
 
 def git(folder: Path, *args: str) -> str:

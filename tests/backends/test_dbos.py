@@ -308,3 +308,29 @@ async def test_nothing_secret_and_nothing_pickled_is_stored(
     assert key not in stored
     assert "done" in stored
     assert "gASV" not in stored  # how base64 of a pickle begins
+
+
+async def test_a_scheduler_without_workers_says_so(
+    backend: DbosBackend, base: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("harness.backends.dbos.NOBODY_SECONDS", 0.1)
+    with anyio.move_on_after(1.5):
+        await backend.run(a_job("t1", base), Meter())
+    assert "no worker serves this repository; start one: harness worker" in caplog.text
+
+
+async def test_the_database_may_restart(
+    machines: Machines, backend: DbosBackend, base: str, restart_postgres: Callable[[], None]
+) -> None:
+    machines.start(lease=20, seconds=4)
+    results: list[TaskResult] = []
+
+    async def ask() -> None:
+        results.append(await backend.run(a_job("t1", base), Meter()))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await machines.until("start t1")
+        await anyio.to_thread.run_sync(restart_postgres)
+    assert results[0].status == "done"
+    assert len(machines.lines("start t1")) == 1

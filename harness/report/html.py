@@ -236,7 +236,7 @@ def _task(task_id: str, title: str, files: Html, result: TaskResult | None, earl
     spent = total([call for attempt in attempts for call in attempt.calls]).cost_usd
     tiers = between([tier_name(tier) for tier in dict.fromkeys(attempt.tier for attempt in attempts)], " → ")
     tries = count(len(attempts), "attempt") if attempts else ""
-    side = tag("span", between((tiers, tries, usd(spent) if attempts else None)), class_="meta")
+    side = tag("span", between((tiers, tries, usd(spent) if attempts else None)), class_="side")
     head = tag(
         "summary", tag("span", task_id, class_="id"), tag("span", prose(title), class_="grow"), side,
         pill(status, MOODS.get(status, "none")),

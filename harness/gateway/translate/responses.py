@@ -248,8 +248,10 @@ def _written(turn: Turn) -> Iterator[dict[str, Any]]:
         elif isinstance(part, Result):
             yield from flush()
             yield {"type": "function_call_output", "call_id": part.id, "output": _output(part)}
+        elif isinstance(part, Text) and turn.role == "assistant":
+            yield {"type": "message", "role": "assistant", "content": part.text}
         elif isinstance(part, Text):
-            content.append({"type": "output_text" if turn.role == "assistant" else "input_text", "text": part.text})
+            content.append({"type": "input_text", "text": part.text})
         elif isinstance(part, Image):
             content.append({"type": "input_image", "image_url": part.address, "detail": "auto"})
         elif isinstance(part, Document):

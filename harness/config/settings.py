@@ -165,6 +165,8 @@ class ExecutorCommand(Value):
     """Tier → the name this agent knows it by. Default: the tier's first model of the provider."""
     usage: Literal["codex", "opencode"] | None = None
     """Whose JSON events tell its usage; None: not told, and its cost is unknown."""
+    litter: tuple[str, ...] = ()
+    """Globs at the top of the checkout: files of its own that it leaves behind, removed afterwards."""
     install: str | None = None
     """How to get it, for who hasn't."""
 

@@ -18,6 +18,7 @@ from harness.config.settings import OwnPrice
 from harness.errors import BudgetExceeded, MissingTool
 from harness.executors.model_door import ModelDoor, model_door
 from harness.executors.tools import shorten
+from harness.models.headers import call_headers
 from harness.models.providers import Provider
 from harness.pricing import price
 from harness.proc import Completed
@@ -26,7 +27,7 @@ from harness.protocols import Session, Worked
 from harness.redact import redact
 from harness.sandbox import Sandbox
 from harness.sandbox.toolchain import program_folders
-from harness.types import Event, ModelCall, Usage
+from harness.types import Event, ModelCall, ModelRequest, Usage
 
 OUTPUT_LIMIT = 4 << 20
 LONG_PROMPT = 200_000
@@ -91,7 +92,7 @@ async def open_agent(
             yield Agent(session, sandbox, scratch, None, network)
             return
         provider.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
-        async with model_door(provider, sandbox, scratch) as door:
+        async with model_door(provider, sandbox, scratch, _headers(session)) as door:
             yield Agent(session, sandbox, scratch, door, network)
 
 
@@ -186,6 +187,23 @@ def json_line(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _headers(session: Session) -> dict[str, str]:
+    """Those of every model call of ours, which no agent would set by itself."""
+    job = session.job
+    request = ModelRequest(
+        pool=session.pool,
+        messages=(),
+        affinity=job.affinity,
+        phase="execute",
+        issue_id=job.issue_id,
+        task_id=job.task.id,
+        run_id=job.run_id,
+        attempt=session.number,
+    )
+    told = call_headers(request)
+    return {name.lower(): value for name, value in told.items()}
 
 
 def _find(program: str, install: str | None) -> Path:

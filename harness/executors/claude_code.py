@@ -16,7 +16,6 @@ from harness.config.settings import OwnPrice, Settings
 from harness.errors import ModelAuthError
 from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
 from harness.executors.model_door import PLACEHOLDER
-from harness.models.headers import AFFINITY
 from harness.models.providers import Provider, find_provider
 from harness.proc import Completed
 from harness.protocols import Session, Worked
@@ -67,7 +66,6 @@ class ClaudeCode:
         return {
             **QUIET,
             "ANTHROPIC_BASE_URL": agent.door.base_url,
-            "ANTHROPIC_CUSTOM_HEADERS": f"{AFFINITY}: {agent.session.job.affinity}",
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": small,
             "BASH_DEFAULT_TIMEOUT_MS": bound,
             "BASH_MAX_TIMEOUT_MS": bound,

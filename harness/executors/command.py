@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+import anyio.to_thread
 
 from harness.config.reading import environment, read_mapping, validate
 from harness.config.settings import ExecutorCommand, Settings
@@ -72,6 +75,7 @@ class CommandExecutor:
                 preset.install,
             )
             asked = len(agent.door.log) if agent.door else 1
+        await anyio.to_thread.run_sync(_sweep, session.path, preset.litter)
         return self._verdict(session, done, told, asked)
 
     def _provider(self) -> Provider | None:
@@ -149,3 +153,11 @@ class CommandExecutor:
                 "use stdin: '{prompt}', or {prompt_file}",
             )  # fmt: skip
         return filled
+
+
+def _sweep(folder: Path, litter: tuple[str, ...]) -> None:
+    for path in [path for pattern in litter for path in folder.glob(pattern)]:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +62,13 @@ class ModelDoor:
 
 
 @asynccontextmanager
-async def model_door(provider: Provider, sandbox: Sandbox, scratch: Path) -> AsyncIterator[ModelDoor]:
+async def model_door(
+    provider: Provider, sandbox: Sandbox, scratch: Path, headers: Mapping[str, str]
+) -> AsyncIterator[ModelDoor]:
     """A door to `provider`, open as long as the context; raises ModelAuthError when there is no key for it.
 
     `scratch` is the agent's: with bubblewrap the door is a socket in it. Landlock has no network of its own to give,
-    so there the agent shares the machine's (and still gets no key).
+    so there the agent shares the machine's (and still gets no key). Requests get `headers` on top of their own.
     """
     if sandbox.mode == "bubblewrap":
         listener = socket.socket(socket.AF_UNIX)
@@ -80,7 +82,11 @@ async def model_door(provider: Provider, sandbox: Sandbox, scratch: Path) -> Asy
         async with httpx2.AsyncClient(timeout=httpx2.Timeout(provider.timeout, connect=30)) as client:
             app = Starlette(
                 routes=[
-                    Route("/{path:path}", _Forward(provider, client, door.log).serve, methods=["GET", "POST", "HEAD"])
+                    Route(
+                        "/{path:path}",
+                        _Forward(provider, client, headers, door.log).serve,
+                        methods=["GET", "POST", "HEAD"],
+                    )
                 ]
             )
             server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
@@ -107,6 +113,7 @@ class _Server(uvicorn.Server):
 class _Forward:
     provider: Provider
     client: httpx2.AsyncClient
+    headers: Mapping[str, str]
     log: list[str]
 
     async def serve(self, request: Request) -> Response:
@@ -134,6 +141,7 @@ class _Forward:
 
     def _headers(self, request: Request) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name.lower() not in _HOP | _KEYS}
+        kept |= self.headers
         # In the header in which the agent sent its placeholder: API keys and tokens travel differently.
         if "x-api-key" in request.headers:
             return {**kept, "x-api-key": self.provider.key}

@@ -73,6 +73,12 @@ class TestCommand(ExecutorContract):
         assert "You are one of several." in prompt and "It failed: < data> no" in prompt
         assert worked.calls[0].usage.unpriced_requests == 1, "what it cost is unknown, not zero"
 
+    async def test_an_agents_own_files_are_not_work(self, bench: Bench) -> None:
+        script = "mkdir -p .mine/x; touch .mine/x/y .mined; ln -s /etc .mine-too; echo 1 > work.txt"
+        agent = ExecutorCommand(argv=("sh", "-c", script), litter=(".mine*",))
+        await CommandExecutor("mine", agent, bench.sandbox, bench.settings).work(bench.session())
+        assert sorted(path.name for path in bench.path.iterdir()) == [".git", "greet.py", "test_greet.py", "work.txt"]
+
     async def test_placeholders_and_models_that_mean_nothing(self, bench: Bench) -> None:
         def made(**fields: Any) -> CommandExecutor:
             return CommandExecutor("mine", ExecutorCommand(**fields), bench.sandbox, bench.settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 from decimal import Decimal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,20 @@ def test_a_failed_write_leaves_everything_as_it_was(tmp_path: Path) -> None:
             store.put(make_run_outcome("run-1"), [make_outcome(1), make_outcome(1)])
         assert store.sums() == before
         assert len(list(store.latest())) == 1
+
+
+def test_many_workers_at_once_lose_nothing(tmp_path: Path) -> None:
+    def work(worker: int) -> None:
+        for number in range(12):
+            name = f"w{worker}-{number}"
+            with Outcomes(tmp_path) as store:
+                store.put(make_run_outcome(name), [make_outcome(1, id=name, run_id=name)])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    with Outcomes(tmp_path) as store:
+        assert len(list(store.latest())) == 72
+        assert [item.stays for item in store.sums(["*"])] == [72]
 
 
 def test_scripted_work_is_summed_apart(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ class LearnedStrategy:
         if any(belief.nusd is None for belief in ladder):
             unknown = ", ".join(tier for tier in self._tiers if beliefs[tier].nusd is None)
             return Considered(None, (*trace, _line(f"cost of {unknown} unknown: cannot compare", False)))
+        bar = self._settings.routing.learned.min_success
+        known = [seen and (rank >= start or ladder[rank].chance >= bar) for rank, seen in enumerate(known)]
         if not harmless(issue):
             # Verification does not see every flaw: where there is risk, the past may only ask for a stronger tier.
             known = [rank >= start and seen for rank, seen in enumerate(known)]
@@ -112,7 +114,7 @@ class LearnedStrategy:
         saved = 1 - weighed.expected[chosen] / weighed.expected[start]
         reason = f"of {seen:.0f} outcomes of '{key}', {tier} is expected to be cheapest"
         if chosen != start:
-            reason += f": {saved:.0%} below {self._tiers[start]}, {weighed.sure:.0%} sure"
+            reason += f": {saved:.0%} below {self._tiers[start]}, {min(weighed.sure, 0.99):.0%} sure"
         opinion = Opinion(
             tier=tier, rule=f"learned/{rule}", reason=reason, confidence=round(weighed.sure, 3), propensity=1 - odds
         )

@@ -15,7 +15,7 @@ from math import log, sqrt
 from harness.outcomes import Outcomes
 from harness.routing.evidence import Tally
 
-READ = 1_500
+READ = 1_000
 """Newest outcomes that are compared."""
 AT_MOST = 8.0
 NEAREST = 20

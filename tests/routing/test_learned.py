@@ -81,6 +81,14 @@ def test_goes_down_where_the_cheap_tier_does_it(strategy: Strategy, tmp_path: Pa
     assert "of 92 outcomes" in opinion.reason
 
 
+def test_a_tier_that_fails_too_often_is_not_begun_at_however_cheap(strategy: Strategy, tmp_path: Path) -> None:
+    fill(tmp_path, "haiku", 45, 55, 1_000_000)
+    fill(tmp_path, "sonnet", 40, 2, 14_000_000)
+    assert strategy().consider(ISSUE).opinion is None
+    opinion = strategy(min_success=0.3).consider(ISSUE).opinion
+    assert opinion is not None and opinion.tier == "haiku"
+
+
 def test_goes_up_where_the_cheap_tier_fails(strategy: Strategy, tmp_path: Path) -> None:
     fill(tmp_path, "haiku", 3, 47, 9_000_000)
     fill(tmp_path, "sonnet", 45, 2, 14_000_000)

@@ -39,7 +39,7 @@ async def main(url: str, wanted: int = 50) -> None:
     backend = await DbosBackend.start(Settings(database=SecretStr(url), root=office))
     results: dict[str, TaskResult] = {}
     source, kills, began = random.Random(11), 0, time.monotonic()
-    seconds = 2.0 * wanted / TASKS
+    seconds = 4.0 * wanted / TASKS
 
     async def ask(name: str) -> None:
         results[name] = await backend.run(a_job(name, base), Meter())
@@ -48,7 +48,7 @@ async def main(url: str, wanted: int = 50) -> None:
         nonlocal kills
         while len(results) < TASKS:
             process = await asyncio.to_thread(machines.start, 2, seconds, name, 10_000)
-            await anyio.sleep(source.uniform(0.5, 2.5 * seconds))
+            await anyio.sleep(source.uniform(0.5, 1.6 * seconds))
             if len(results) < TASKS:
                 process.kill()
                 kills += 1

@@ -26,6 +26,7 @@ from harness.convoy import (
     waiting_for_merge,
 )
 from harness.engine import Wishes, report_text
+from harness.report.experiments import record
 from harness.routing.router import build_router
 from harness.stop import Stop
 from harness.trackers.gastown import Convoy, find_town, gt, read_convoy
@@ -114,6 +115,7 @@ async def _here(
             group.cancel_scope.cancel()
     if not finished:
         return 130
+    await record(finished[0], settings)
     if finished[0].accepted:
         await gt(["convoy", "check"], town)
     if not arguments.json:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from harness.cli import main
+from harness.outcomes import Outcomes
 from harness.shipped import shipped
 from tests.plugins.town import RealTown, make_town
 
@@ -88,6 +89,8 @@ def test_a_convoy_is_planned_swarmed_merged_and_reviewed(
     for issue in (profile, avatar):
         assert town.show(issue)["assignee"] == f"harness/{convoy}"
         assert run["id"] in town.call("bd", "comments", issue)
+    with Outcomes(town.clone / ".harness", create=False) as store:
+        assert {outcome.task_id for outcome in store.latest() if outcome.run_id == run["id"]} == {profile, avatar}
     assert "assignee" in town.show(busy) and run["id"] not in town.call("bd", "comments", busy)
 
     assert main([*asked, *tiers]) == 0

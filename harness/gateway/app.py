@@ -24,7 +24,7 @@ from harness.config.targets import WireName
 from harness.gateway.body import ClientGone, parse_object, read_body
 from harness.gateway.conversation import estimated_tokens, items
 from harness.gateway.cooldown import Cooldown
-from harness.gateway.decide import Decider
+from harness.gateway.decide import Decider, without_routing
 from harness.gateway.exchange import Asked, Decision, Record, credential
 from harness.gateway.filters import Filters
 from harness.gateway.ledger import Ledger
@@ -98,7 +98,8 @@ class Gateway:
             record.route, record.reason, record.session = decision.route, decision.reason, decision.session
             record.pinned = decision.pinned
             _log(decision)
-            await self._unless_gone(receive, self._relay.carry(asked, decision, record, watched))
+            sent = without_routing(asked)
+            await self._unless_gone(receive, self._relay.carry(sent, decision, record, watched))
         except Refusal as refusal:
             record.status, record.error = refusal.status, refusal.message
             if not started:
@@ -149,14 +150,18 @@ class Gateway:
         await respond(200, orjson.dumps(answer), send)
 
     async def count_tokens(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
-        """`POST /v1/messages/count_tokens`: an estimate, and it says so."""
+        """`POST /v1/messages/count_tokens`: asked of the model's own provider where it counts, else estimated."""
         try:
             asked = await self._asked("messages", scope, receive)
             items("messages", asked.body)
+            counted = await self._relay.count_tokens(asked, self.decider.target(asked.model) if asked.model else None)
         except Refusal as refusal:
             await refuse(refusal, "messages", send)
             return
         except ClientGone:
+            return
+        if counted is not None:
+            await respond(200, counted, send)
             return
         body = orjson.dumps({"input_tokens": max(1, estimated_tokens(asked))})
         await respond(200, body, send, [(b"x-harness-estimate", b"true")])

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import orjson
+
 from harness.config.gateway import GatewaySettings, Route
 from harness.config.targets import Target, resolve
 from harness.gateway import conversation
@@ -23,6 +25,7 @@ from harness.routing.affinity import Affinity, Session, derived_session, prefix_
 from harness.routing.scenarios import ChatFacts, classify, is_web_search
 from harness.routing.switching import Proposal, Settled
 
+_INLINE = frozenset(("routing_preferences", "routing_policy"))
 NONE = "none"
 """What a decision endpoint answers when nothing matched."""
 
@@ -273,6 +276,14 @@ def inline_routes(body: Mapping[str, Any]) -> tuple[Route, ...] | None:
             entry = merged.setdefault(name, {**preference, "models": []})
             entry["models"].append(row.get("model"))
     return _routes(list(merged.values()), "routing_policy")
+
+
+def without_routing(asked: Asked) -> Asked:
+    """The request without the fields that only this gateway reads."""
+    if not asked.body.keys() & _INLINE:
+        return asked
+    body = {name: value for name, value in asked.body.items() if name not in _INLINE}
+    return replace(asked, body=body, raw=orjson.dumps(body))
 
 
 def _list(data: Any, where: str) -> list[dict[str, Any]]:

@@ -137,6 +137,24 @@ class Relay:
         finally:
             reply.close()
 
+    async def count_tokens(self, asked: Asked, target: Target | None) -> bytes | None:
+        """The provider's own count, as its JSON; None where it has no such endpoint, no key, or trouble."""
+        if target is None or target.provider != "anthropic" or target.missing_key or "messages" not in target.urls:
+            return None
+        sent = prepare(asked, target, self.via)
+        if not {"x-api-key", "authorization"} & set(sent.headers):
+            return None
+        try:
+            reply = await self.upstream.post(f"{target.urls['messages']}/count_tokens", sent.headers, sent.body)
+        except Unreachable:
+            return None
+        try:
+            return await reply.read() if reply.status == 200 else None
+        except Unreachable:
+            return None
+        finally:
+            reply.close()
+
     async def _first_answer(
         self, asked: Asked, decision: Decision, record: Record
     ) -> tuple[Reply, Sendable, AsyncIterator[bytes]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
+
+from starlette.routing import BaseRoute
 
 from harness.config.gateway import GatewaySettings, build
 from harness.config.settings import Settings
@@ -23,15 +25,20 @@ def settings_for(section: dict[str, Any], variables: Mapping[str, str] | None = 
 class RunningGateway:
     """`with RunningGateway(section) as gateway:`; `url` has no `/v1`."""
 
-    def __init__(self, section: dict[str, Any], settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        section: dict[str, Any],
+        settings: Settings | None = None,
+        pages: Callable[[Gateway], Sequence[BaseRoute]] = lambda _: (),
+    ) -> None:
         self.settings = build(section, settings or Settings(), "test", {})
-        self._base = settings or Settings()
+        self._base, self._pages = settings or Settings(), pages
 
     def __enter__(self) -> Self:
         self._socket = listen("127.0.0.1", 0)
         self.port: int = self._socket.getsockname()[1]
         self.gateway: Gateway = build_gateway(self.settings, self._base)
-        self._server = server(application(self.gateway), self.settings)
+        self._server = server(application(self.gateway, self._pages(self.gateway)), self.settings)
         self._server.config.loop = "asyncio"
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         self._thread.start()

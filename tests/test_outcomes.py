@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from decimal import Decimal
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import pytest

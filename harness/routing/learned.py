@@ -7,6 +7,7 @@ allows. Its clock is the newest outcome and its dice are the issue's id, so the 
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.config.settings import Settings
+from harness.errors import MissingTool
 from harness.outcomes import FILE, Outcomes, nano
 from harness.pricing import cost_of
 from harness.protocols import Considered, Opinion
 from harness.routing.evidence import Belief, Tally, base_rule, believe, chance_above, keys_of, tally
-from harness.routing.neighbours import Neighbours
+from harness.routing.neighbours import Near, Neighbours, newest
 from harness.types import Issue, TraceLine, Usage
 
 SURE = 0.8
@@ -58,7 +60,7 @@ class LearnedStrategy:
         self._version = -1
         self._today = 0
         self._tallies: dict[str, dict[tuple[str, str], Tally]] = {}
-        self._neighbours: Neighbours | None = None
+        self._neighbours: Near | None = None
 
     def consider(self, issue: Issue, start: Opinion | None = None) -> Considered:
         """The past's opinion; `start` is what a rule said, and None stands for the default tier.
@@ -163,8 +165,20 @@ class LearnedStrategy:
         if not self._settings.content:
             return {}
         if self._neighbours is None:
-            self._neighbours = Neighbours.of(self._store)
+            self._neighbours = self._similar(self._store)
         return self._neighbours.tallies(issue.title)
+
+    def _similar(self, store: Outcomes) -> Near:
+        if self._settings.routing.learned.neighbours == "words":
+            return Neighbours(newest(store))
+        try:
+            embedded = importlib.import_module("harness.routing.near_embedded")
+        except ModuleNotFoundError as error:
+            raise MissingTool(
+                f"routing.learned.neighbours: embedded needs {error.name}", "pip install 'beads-harness[embedded]'"
+            ) from None
+        near: Near = embedded.EmbeddedNeighbours(newest(store, embedded.READ))
+        return near
 
     def _explored(self) -> int:
         assert self._store is not None

@@ -15,11 +15,11 @@ import anyio.to_thread
 
 from harness.config.reading import environment
 from harness.config.settings import OwnPrice
-from harness.errors import BudgetExceeded, MissingTool
+from harness.errors import BudgetExceeded, MissingTool, ModelUnavailable
 from harness.executors.model_door import ModelDoor, model_door
 from harness.executors.tools import shorten
 from harness.models.headers import call_headers
-from harness.models.providers import Provider
+from harness.models.providers import Provider, no_key
 from harness.pricing import price
 from harness.proc import Completed
 from harness.prompts import task_text
@@ -41,8 +41,9 @@ class Agent:
     session: Session
     sandbox: Sandbox
     scratch: Path
-    door: ModelDoor | None
     network: bool
+    provider: Provider | None = None
+    door: ModelDoor | None = None
 
     async def run(
         self,
@@ -74,6 +75,24 @@ class Agent:
         )
 
     @property
+    def asked(self) -> int:
+        """Model requests made; an agent that goes its own way to its model counts as one."""
+        return len(self.door.log) if self.door else 1
+
+    def judged(self, worked: Worked) -> Worked:
+        """The session's end as it is, unless the agent failed because its provider did: that is no failure of the work.
+
+        Raises ModelAuthError or ModelUnavailable then.
+        """
+        if worked.outcome == "error" and self.provider and self.door and self.door.log:
+            status, name = self.door.log[-1], self.provider.name
+            if status in (401, 403):
+                raise no_key(self.provider, f"HTTP {status}")
+            if status == 429 or status >= 500:
+                raise ModelUnavailable(f"{name} answered HTTP {status} until the agent gave up", "try again later")
+        return worked
+
+    @property
     def home(self) -> str:
         """The agent's own, private and empty: HOME in the sandbox."""
         return "/tmp/home" if self.sandbox.mode == "bubblewrap" else str(self.scratch / "home")
@@ -89,11 +108,11 @@ async def open_agent(
     """
     async with sandbox.scratch() as scratch:
         if provider is None:
-            yield Agent(session, sandbox, scratch, None, network)
+            yield Agent(session, sandbox, scratch, network)
             return
         provider.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
         async with model_door(provider, sandbox, scratch, _headers(session)) as door:
-            yield Agent(session, sandbox, scratch, door, network)
+            yield Agent(session, sandbox, scratch, network, provider, door)
 
 
 def used_up(session: Session) -> Worked | None:

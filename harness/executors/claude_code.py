@@ -13,7 +13,6 @@ from pydantic import SecretStr
 
 from harness.config.reading import environment
 from harness.config.settings import OwnPrice, Settings
-from harness.errors import ModelAuthError
 from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
 from harness.executors.model_door import PLACEHOLDER
 from harness.models.providers import Provider, find_provider
@@ -49,7 +48,8 @@ class ClaudeCode:
         self._sandbox, self._settings = sandbox, settings
 
     async def work(self, session: Session) -> Worked:
-        """See Executor; raises MissingTool without `claude`, ModelAuthError without a key or with a refused one."""
+        """See Executor; raises MissingTool without `claude`, ModelAuthError without a key or
+        with a refused one, ModelUnavailable in an outage."""
         if (reached := used_up(session)) is not None:
             return reached
         variable, provider = _credential(self._settings)
@@ -57,7 +57,7 @@ class ClaudeCode:
             said = _Said(session, self._settings.prices)
             variables = {**self._variables(agent), variable: PLACEHOLDER}
             done = await agent.run(_argv(session), variables, prompt_of(session), said.line, INSTALL)
-        return said.verdict(done)
+        return agent.judged(said.verdict(done))
 
     def _variables(self, agent: Agent) -> dict[str, str]:
         assert agent.door is not None
@@ -67,6 +67,7 @@ class ClaudeCode:
             **QUIET,
             "ANTHROPIC_BASE_URL": agent.door.base_url,
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": small,
+            "CLAUDE_CODE_MAX_RETRIES": str(self._settings.models.retries),
             "BASH_DEFAULT_TIMEOUT_MS": bound,
             "BASH_MAX_TIMEOUT_MS": bound,
         }
@@ -136,10 +137,6 @@ class _Said:
                 session, "error", (), error=f"claude ended with exit code {done.exit_code} and no result: {tail}"
             )
         text, subtype = str(result.get("result") or ""), str(result.get("subtype"))
-        if result.get("api_error_status") in (401, 403):
-            raise ModelAuthError(
-                f"Claude Code's API refused the key: {text[:200]}", "check the key that the harness holds"
-            )
         calls = self._calls(done)
         if subtype in STOPPED_BY:
             return ended(session, STOPPED_BY[subtype], calls, text, f"claude stopped: {subtype.removeprefix('error_')}")

@@ -74,9 +74,8 @@ class CommandExecutor:
                 read,
                 preset.install,
             )
-            asked = len(agent.door.log) if agent.door else 1
         await anyio.to_thread.run_sync(_sweep, session.path, preset.litter)
-        return self._verdict(session, done, told, asked)
+        return agent.judged(self._verdict(session, done, told, agent.asked))
 
     def _provider(self) -> Provider | None:
         if self._preset.provider is None:

@@ -47,8 +47,8 @@ class ModelDoor:
     network: bool
     """Whether the sandbox must share the machine's network for that; never with bubblewrap."""
     socket: Path | None = None
-    log: list[str] = field(default_factory=list)
-    """The path of each request for an answer, as they came."""
+    log: list[int] = field(default_factory=list)
+    """The HTTP status of each answer, as they came."""
 
     def through(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs an agent with the door open."""
@@ -114,14 +114,13 @@ class _Forward:
     provider: Provider
     client: httpx2.AsyncClient
     headers: Mapping[str, str]
-    log: list[str]
+    log: list[int]
 
     async def serve(self, request: Request) -> Response:
         path = request.url.path
         if not path.startswith("/v1/"):
             return Response(status_code=404 if path != "/" else 200)  # clients look whether somebody is there
-        if request.method == "POST" and not path.endswith("/count_tokens"):
-            self.log.append(path)
+        counts = request.method == "POST" and not path.endswith("/count_tokens")
         base = self.provider.base_url
         base = base if re.search(r"/v\d\w*(/[\w-]+)?$", base) else f"{base}/v1"
         query = f"?{request.url.query}" if request.url.query else ""
@@ -134,8 +133,12 @@ class _Forward:
         try:
             answer = await self.client.send(outgoing, stream=True)
         except httpx2.HTTPError as error:
+            if counts:
+                self.log.append(502)
             problem = {"type": "api_error", "message": f"{self.provider.name} is out of reach: {type(error).__name__}"}
             return JSONResponse({"type": "error", "error": problem}, status_code=502)
+        if counts:
+            self.log.append(answer.status_code)
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
         return StreamingResponse(_bytes(answer), status_code=answer.status_code, headers=headers)
 

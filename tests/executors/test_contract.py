@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.config.settings import ExecutorCommand, ProviderSettings
-from harness.errors import ConfigError, MissingTool, ModelAuthError
+from harness.errors import ConfigError, MissingTool, ModelAuthError, ModelUnavailable
 from harness.executors.claude_code import ClaudeCode
 from harness.executors.command import CommandExecutor, built_in_presets, preset
 from harness.executors.tool_loop import ToolLoop
@@ -196,12 +196,15 @@ class WithRealAgent(ExecutorContract):
         assert (usage.total_input, usage.output_tokens) == (billed.total_input, billed.output_tokens)
         assert usage.cost_usd == cost_of(worked.model, usage) and usage.cost_usd > Decimal(0)
 
-    async def test_a_refused_key_or_a_broken_server_is_no_success(
-        self, bench: Bench, wire: Callable[[Answer], WireServer]
-    ) -> None:
+    async def test_a_refusing_model_is_no_success(self, bench: Bench, wire: Callable[[Answer], WireServer]) -> None:
         wire(lambda _: {"error": {"kind": "bad_request", "message": "the model is on holiday"}})
         worked = await self.make(bench).work(bench.session())
         assert worked.outcome == "error" and "on holiday" in (worked.error or "")
+
+    async def test_a_refused_key_stops_everything(self, bench: Bench, wire: Callable[[Answer], WireServer]) -> None:
+        wire(lambda _: {"error": {"kind": "auth"}})
+        with pytest.raises(ModelAuthError, match=f"{self.PROVIDER} refused the key"):
+            await self.make(bench).work(bench.session())
 
     async def test_without_a_key_it_says_which(self, bench: Bench) -> None:
         with pytest.raises(ModelAuthError, match=f"no key for {self.PROVIDER}"):
@@ -212,6 +215,15 @@ class WithRealAgent(ExecutorContract):
 class TestClaudeCode(WithRealAgent):
     def make(self, bench: Bench) -> ClaudeCode:
         return ClaudeCode(bench.sandbox, bench.settings)
+
+    async def test_an_outage_is_no_failure_of_the_work(
+        self, bench: Bench, wire: Callable[[Answer], WireServer]
+    ) -> None:
+        wire(lambda _: {"error": {"kind": "unavailable"}})
+        models = bench.settings.models.model_copy(update={"retries": 0})
+        bench.settings = bench.settings.model_copy(update={"models": models})
+        with pytest.raises(ModelUnavailable, match="anthropic answered HTTP 529"):
+            await self.make(bench).work(bench.session())
 
     @pytest.mark.parametrize("variable", ["ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"])
     async def test_a_token_serves_as_well_as_a_key(

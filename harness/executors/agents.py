@@ -100,18 +100,20 @@ class Agent:
 
 @asynccontextmanager
 async def open_agent(
-    session: Session, sandbox: Sandbox, provider: Provider | None, network: bool = False
+    session: Session, sandbox: Sandbox, provider: Provider | None, network: bool = False, most: int | None = None
 ) -> AsyncIterator[Agent]:
     """An agent with a private home, and with a door to `provider` when there is one; raises ModelAuthError.
 
-    `network` opens the whole network to it.
+    `network` opens the whole network to it; `most` bounds its model requests, besides the budget.
     """
     async with sandbox.scratch() as scratch:
         if provider is None:
             yield Agent(session, sandbox, scratch, network)
             return
         provider.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
-        async with model_door(provider, sandbox, scratch, _headers(session)) as door:
+        async with model_door(
+            provider, sandbox, scratch, _headers(session), _least(most, session.meter.left().calls)
+        ) as door:
             yield Agent(session, sandbox, scratch, network, provider, door)
 
 
@@ -206,6 +208,10 @@ def json_line(line: str) -> dict[str, object]:
     except ValueError:
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def _least(*bounds: int | None) -> int | None:
+    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _headers(session: Session) -> dict[str, str]:

@@ -57,6 +57,7 @@ class ClaudeCode:
             said = _Said(session, self._settings.prices)
             variables = {**self._variables(agent), variable: PLACEHOLDER}
             done = await agent.run(_argv(session), variables, prompt_of(session), said.line, INSTALL)
+            said.worn_out = agent.door is not None and agent.door.worn_out
         return agent.judged(said.verdict(done))
 
     def _variables(self, agent: Agent) -> dict[str, str]:
@@ -110,6 +111,7 @@ class _Said:
     prices: Mapping[str, OwnPrice]
     result: dict[str, Any] | None = None
     turns: int = 0
+    worn_out: bool = False
     seen: set[str] = field(default_factory=set)
 
     def line(self, line: str) -> None:
@@ -138,6 +140,8 @@ class _Said:
             )
         text, subtype = str(result.get("result") or ""), str(result.get("subtype"))
         calls = self._calls(done)
+        if self.worn_out:
+            return ended(session, "budget", calls, text, "the budget's model calls are used up")
         if subtype in STOPPED_BY:
             return ended(session, STOPPED_BY[subtype], calls, text, f"claude stopped: {subtype.removeprefix('error_')}")
         if result.get("is_error") or subtype != "success" or done.exit_code != 0:

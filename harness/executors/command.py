@@ -64,7 +64,9 @@ class CommandExecutor:
 
         if (reached := used_up(session)) is not None:
             return reached
-        async with open_agent(session, self._sandbox, self._provider(), preset.network) as agent:
+        async with open_agent(
+            session, self._sandbox, self._provider(), preset.network, session.job.limits.turns
+        ) as agent:
             words = self._words(agent)
             tell_turn(session, 0, self._model(session), [preset.argv[0]])
             done = await agent.run(
@@ -75,7 +77,7 @@ class CommandExecutor:
                 preset.install,
             )
         await anyio.to_thread.run_sync(_sweep, session.path, preset.litter)
-        return agent.judged(self._verdict(session, done, told, agent.asked))
+        return agent.judged(self._verdict(agent, done, told))
 
     def _provider(self) -> Provider | None:
         if self._preset.provider is None:
@@ -83,11 +85,15 @@ class CommandExecutor:
         bound = self._settings.models.timeout_seconds
         return find_provider(self._preset.provider, self._settings.providers, environment(), bound)
 
-    def _verdict(self, session: Session, done: Completed, told: Told, asked: int) -> Worked:
-        calls = self._calls(session, done, told, asked)
+    def _verdict(self, agent: Agent, done: Completed, told: Told) -> Worked:
+        session = agent.session
+        calls = self._calls(session, done, told, agent.asked)
         tail = done.output.strip()[-TAIL_CHARS:]
         if done.timed_out:
             return ended(session, "limit", calls, told.summary, "the task's time is used up")
+        if agent.door and agent.door.worn_out:
+            problem = f"{agent.door.most} model requests were not enough (limits.turns, or the budget's calls)"
+            return ended(session, "limit", calls, told.summary, problem)
         if told.error or done.exit_code != 0:
             problem = told.error or f"it ended with exit code {done.exit_code}: {tail}"
             return ended(session, "error", calls, told.summary, f"{self.name}: {problem}")

@@ -49,6 +49,13 @@ class ModelDoor:
     socket: Path | None = None
     log: list[int] = field(default_factory=list)
     """The HTTP status of each answer, as they came."""
+    most: int | None = None
+    """Requests that are answered; later ones are told that the limit is reached."""
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether the agent asked for more than it may."""
+        return self.most is not None and len(self.log) > self.most
 
     def through(self, argv: Sequence[str]) -> list[str]:
         """The command line that runs an agent with the door open."""
@@ -63,20 +70,21 @@ class ModelDoor:
 
 @asynccontextmanager
 async def model_door(
-    provider: Provider, sandbox: Sandbox, scratch: Path, headers: Mapping[str, str]
+    provider: Provider, sandbox: Sandbox, scratch: Path, headers: Mapping[str, str], most: int | None = None
 ) -> AsyncIterator[ModelDoor]:
     """A door to `provider`, open as long as the context; raises ModelAuthError when there is no key for it.
 
     `scratch` is the agent's: with bubblewrap the door is a socket in it. Landlock has no network of its own to give,
-    so there the agent shares the machine's (and still gets no key). Requests get `headers` on top of their own.
+    so there the agent shares the machine's (and still gets no key). Requests get `headers` on top of their own, and
+    only the first `most` for an answer are forwarded.
     """
     if sandbox.mode == "bubblewrap":
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(scratch / "model.sock"))
-        door = ModelDoor(f"http://127.0.0.1:{PORT}", network=False, socket=scratch / "model.sock")
+        door = ModelDoor(f"http://127.0.0.1:{PORT}", network=False, socket=scratch / "model.sock", most=most)
     else:
         listener = socket.create_server(("127.0.0.1", 0))
-        door = ModelDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", network=True)
+        door = ModelDoor(f"http://127.0.0.1:{listener.getsockname()[1]}", network=True, most=most)
     trouble: HarnessError | None = None
     with closing(listener):
         async with httpx2.AsyncClient(timeout=httpx2.Timeout(provider.timeout, connect=30)) as client:
@@ -84,7 +92,7 @@ async def model_door(
                 routes=[
                     Route(
                         "/{path:path}",
-                        _Forward(provider, client, headers, door.log).serve,
+                        _Forward(provider, client, headers, door).serve,
                         methods=["GET", "POST", "HEAD"],
                     )
                 ]
@@ -114,13 +122,16 @@ class _Forward:
     provider: Provider
     client: httpx2.AsyncClient
     headers: Mapping[str, str]
-    log: list[int]
+    door: ModelDoor
 
     async def serve(self, request: Request) -> Response:
         path = request.url.path
         if not path.startswith("/v1/"):
             return Response(status_code=404 if path != "/" else 200)  # clients look whether somebody is there
-        counts = request.method == "POST" and not path.endswith("/count_tokens")
+        log = self.door.log if request.method == "POST" and not path.endswith("/count_tokens") else []
+        if self.door.most is not None and len(log) >= self.door.most:
+            log.append(400)
+            return _problem(400, "invalid_request_error", "the limit of model requests for this task is reached")
         base = self.provider.base_url
         base = base if re.search(r"/v\d\w*(/[\w-]+)?$", base) else f"{base}/v1"
         query = f"?{request.url.query}" if request.url.query else ""
@@ -133,12 +144,9 @@ class _Forward:
         try:
             answer = await self.client.send(outgoing, stream=True)
         except httpx2.HTTPError as error:
-            if counts:
-                self.log.append(502)
-            problem = {"type": "api_error", "message": f"{self.provider.name} is out of reach: {type(error).__name__}"}
-            return JSONResponse({"type": "error", "error": problem}, status_code=502)
-        if counts:
-            self.log.append(answer.status_code)
+            log.append(502)
+            return _problem(502, "api_error", f"{self.provider.name} is out of reach: {type(error).__name__}")
+        log.append(answer.status_code)
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
         return StreamingResponse(_bytes(answer), status_code=answer.status_code, headers=headers)
 
@@ -149,6 +157,11 @@ class _Forward:
         if "x-api-key" in request.headers:
             return {**kept, "x-api-key": self.provider.key}
         return {**kept, "authorization": f"Bearer {self.provider.key}"}
+
+
+def _problem(status: int, kind: str, message: str) -> JSONResponse:
+    """In a shape that reads as an error in every vendor's format."""
+    return JSONResponse({"type": "error", "error": {"type": kind, "message": message}}, status_code=status)
 
 
 async def _bytes(answer: httpx2.Response) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -284,8 +285,24 @@ class TestClaudeCodeInLandlock(TestClaudeCode):
     MODE = "landlock"
 
 
+class CappedByTheDoor(WithRealAgent):
+    """For agents that have no cap of their own."""
+
+    async def test_turns_are_capped(self, bench: Bench, wire: Callable[[Answer], WireServer]) -> None:
+        def answer(request: WireRequest) -> dict[str, Any]:
+            reply = deed_of("fixes")(request)
+            if reply != {"text": FIXED}:
+                return reply
+            return deed_of("fixes")(replace(request, body={**request.body, "input": [], "messages": []}))
+
+        server = wire(answer)
+        worked = await self.make(bench).work(bench.session(limits={"turns": 3}))
+        assert worked.outcome == "limit" and "limits.turns" in (worked.error or "")
+        assert len(server.calls) == 3
+
+
 @pytest.mark.needs_codex
-class TestCodex(WithRealAgent):
+class TestCodex(CappedByTheDoor):
     PROVIDER = "openai"
 
     def make(self, bench: Bench) -> CommandExecutor:
@@ -294,6 +311,6 @@ class TestCodex(WithRealAgent):
 
 @pytest.mark.needs_opencode
 @pytest.mark.timeout(60)  # it starts in 5 seconds on an idle machine
-class TestOpencode(WithRealAgent):
+class TestOpencode(CappedByTheDoor):
     def make(self, bench: Bench) -> CommandExecutor:
         return CommandExecutor("opencode", built_in_presets()["opencode"], bench.sandbox, bench.settings)

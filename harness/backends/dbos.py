@@ -23,6 +23,7 @@ from harness.backends.leases import DatabaseDown, Leases
 from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.errors import ConfigError, HarnessError
+from harness.protocols import Emit
 from harness.redact import redact_json
 from harness.types import Budget, Job, TaskResult
 from harness.workspace import GitWorkspace
@@ -50,9 +51,10 @@ class DbosBackend:
     """Hands jobs to whichever worker is free; idempotent by `(run_id, job.key)` through the workflow's id."""
 
     def __init__(
-        self, client: DBOSClient, leases: Leases, space: GitWorkspace, exchange: Exchange, capacity: int
+        self, client: DBOSClient, leases: Leases, space: GitWorkspace, exchange: Exchange, capacity: int, emit: Emit
     ) -> None:
         self.capacity = capacity
+        self._emit = emit
         self.queue = queue_of(exchange)
         self._client, self._leases, self._space, self._exchange = client, leases, space, exchange
         self._sent: set[str] = set()
@@ -60,9 +62,12 @@ class DbosBackend:
 
     @classmethod
     async def start(
-        cls, settings: Settings, do: Callable[[Job, Meter], Awaitable[TaskResult]] | None = None
+        cls,
+        settings: Settings,
+        do: Callable[[Job, Meter], Awaitable[TaskResult]] | None = None,
+        emit: Emit = lambda event: None,
     ) -> DbosBackend:
-        """The scheduler's side for `settings.database`; `do` is the workers' business.
+        """The scheduler's side for `settings.database`; `do` is the workers' business, and `emit` gets what they tell.
 
         Raises ConfigError without a database, HarnessError when it cannot be reached, GitError without a remote.
         """
@@ -73,7 +78,7 @@ class DbosBackend:
         await leases.prepare()
         await anyio.to_thread.run_sync(migrate, url)
         client = await anyio.to_thread.run_sync(client_of, url)
-        return cls(client, leases, space, exchange, settings.max_parallel)
+        return cls(client, leases, space, exchange, settings.max_parallel, emit)
 
     async def run(self, job: Job, meter: Meter) -> TaskResult:
         """The job's result, with its commit in this repository; asking again while it runs, or later, is safe."""
@@ -82,7 +87,7 @@ class DbosBackend:
         bounded = job.model_copy(update={"budget": _smaller(job.budget, meter.left())})
         payload = redact_json(bounded.model_dump(mode="json"))
         await anyio.to_thread.run_sync(self._enqueue, workflow, payload)
-        answer = await self._answer(workflow)
+        answer = await self._answer(workflow, job)
         if answer is None:
             await self._client.delete_workflow_async(workflow)
             return TaskResult(
@@ -125,18 +130,33 @@ class DbosBackend:
             payload,
         )
 
-    async def _answer(self, workflow: str) -> dict[str, Any] | None:
+    async def _answer(self, workflow: str, job: Job) -> dict[str, Any] | None:
         """The worker's answer; None when the workflow was cancelled."""
         handle: Any = await self._client.retrieve_workflow_async(workflow)
         answer: dict[str, Any] | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._complain_when_alone)
+            group.start_soon(self._listen, job)
             try:
                 answer = await handle.get_result(polling_interval_sec=POLL_SECONDS)
             except dbos_error.DBOSAwaitedWorkflowCancelledError:
                 pass
             group.cancel_scope.cancel()
+        await self._relay(job)
         return answer
+
+    async def _listen(self, job: Job) -> None:
+        while True:
+            await anyio.sleep(POLL_SECONDS)
+            await self._relay(job)
+
+    async def _relay(self, job: Job) -> None:
+        """Pass on what the task's worker has told; without the database it comes later, or is missed."""
+        try:
+            for event in await self._leases.heard(self._exchange.project, job.run_id, job.task.id):
+                self._emit(event)
+        except (psycopg.OperationalError, DatabaseDown) as error:
+            log.debug("cannot hear the workers: %s", error)
 
     async def _complain_when_alone(self) -> None:
         while True:

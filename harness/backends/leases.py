@@ -1,4 +1,4 @@
-"""Who is alive: workers' heartbeats in PostgreSQL, and how often a task outlived its worker.
+"""Who is alive: workers' heartbeats in PostgreSQL, how often a task outlived its worker, and what workers tell.
 
 DBOS itself finds out that a worker is gone only when a worker of the same name comes back. So each worker keeps a row
 here and renews it; whoever finds a row too old deletes it, and gives the dead worker's tasks back to the queue. A
@@ -7,6 +7,7 @@ worker whose row is gone has lost its tasks and must stop them. Times are the da
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import anyio
@@ -15,6 +16,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from harness.errors import HarnessError
+from harness.redact import redact_json
+from harness.types import Event
 
 LOCK = 0x4861726E657373
 """PostgreSQL advisory lock of whoever makes the tables or looks for dead workers."""
@@ -24,6 +27,9 @@ CREATE TABLE IF NOT EXISTS harness.workers (
     worker text PRIMARY KEY, queue text NOT NULL, slots int NOT NULL,
     started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(), lease interval NOT NULL);
 CREATE TABLE IF NOT EXISTS harness.takeovers (workflow text PRIMARY KEY, times int NOT NULL);
+CREATE TABLE IF NOT EXISTS harness.events (
+    number bigserial PRIMARY KEY, project text NOT NULL, run text NOT NULL, task text NOT NULL, value text NOT NULL);
+CREATE INDEX IF NOT EXISTS events_of_task ON harness.events (project, run, task, number);
 """
 
 
@@ -92,6 +98,25 @@ class Leases:
         )
         return int(rows[0][0])
 
+    async def tell(self, project: str, events: Sequence[Event]) -> None:
+        """Leave what happened to tasks here for their scheduler."""
+        rows = [(project, event.run_id, event.task_id or "", _redacted(event)) for event in events]
+        async with self._lock:
+            db = await self._connected()
+            async with db.transaction(), db.cursor() as cursor:
+                await cursor.executemany(
+                    "INSERT INTO harness.events (project, run, task, value) VALUES (%s, %s, %s, %s)", rows
+                )
+
+    async def heard(self, project: str, run: str, task: str) -> list[Event]:
+        """What happened to a task since last asked, oldest first; told once."""
+        rows = await self._do(
+            "WITH told AS (DELETE FROM harness.events WHERE project = %s AND run = %s AND task = %s"
+            " RETURNING number, value) SELECT value FROM told ORDER BY number",
+            project, run, task,
+        )  # fmt: skip
+        return [Event.model_validate_json(row[0]) for row in rows]
+
     async def aclose(self) -> None:
         if self._db is not None:
             await self._db.close()
@@ -114,6 +139,10 @@ class Leases:
                 cure = "is it running, and is --database right? try: psql URL -c 'select 1'"
                 raise DatabaseDown(f"cannot reach the database: {said}", cure) from None
         return self._db
+
+
+def _redacted(event: Event) -> str:
+    return json.dumps(redact_json(event.model_dump(mode="json")))
 
 
 class DatabaseDown(HarnessError):

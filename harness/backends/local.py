@@ -8,6 +8,7 @@ import anyio
 
 from harness.budget import Meter
 from harness.config.settings import Settings
+from harness.protocols import Emit
 from harness.types import Job, TaskResult
 
 Do = Callable[[Job, Meter], Awaitable[TaskResult]]
@@ -22,8 +23,8 @@ class LocalBackend:
         self._places = anyio.CapacityLimiter(capacity)
 
     @classmethod
-    async def start(cls, settings: Settings, do: Do) -> LocalBackend:
-        """The backend that the settings ask for."""
+    async def start(cls, settings: Settings, do: Do, emit: Emit | None = None) -> LocalBackend:
+        """The backend that the settings ask for; its jobs tell what happens by themselves."""
         return cls(do, settings.max_parallel)
 
     async def run(self, job: Job, meter: Meter) -> TaskResult:

@@ -38,15 +38,19 @@ from harness.backends.leases import DatabaseDown, Leases
 from harness.budget import Meter
 from harness.errors import HarnessError
 from harness.redact import redact_json
-from harness.types import Job, TaskResult
+from harness.types import Event, Job, TaskResult
 from harness.workspace.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
 MAX_TAKEOVERS = 10
 """A task that has outlived this many workers is given up: it may be what kills them. A few deaths may be chance."""
+EVENTS_KEPT = 10_000
+"""While the database is away; older ones are dropped."""
 SAFETY = 0.75
 """The part of its lease after which a worker that could not renew it stops by itself, before others take over."""
+
+Do = Callable[[Job, Meter], Awaitable[TaskResult]]
 
 
 class LeaseLost(HarnessError):
@@ -61,19 +65,21 @@ class Worker:
 
     url: str
     exchange: Exchange
-    do: Callable[[Job, Meter], Awaitable[TaskResult]]
     slots: int = 4
     lease_seconds: float = 60.0
     poll_seconds: float = 0.5
     max_takeovers: int = MAX_TAKEOVERS
+    _heard: list[Event] = field(default_factory=list)
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
 
-    async def serve(self, ready: Callable[[str], None] = lambda name: None) -> None:
-        """Serve until cancelled; what is under way then goes back to the queue. `ready` is told the worker's name.
+    async def serve(self, do: Do, ready: Callable[[str], None] = lambda name: None) -> None:
+        """Do the queue's tasks with `do` until cancelled; what is under way then goes back to the queue.
+
+        `ready` is told the worker's name once it serves.
 
         Raises LeaseLost when the database was out of reach for too long: others have the tasks by then.
         """
-        self._loop = asyncio.get_running_loop()
+        self._do, self._loop = do, asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
         self._leases, self._queue = Leases(self.url), queue_of(self.exchange)
@@ -86,12 +92,32 @@ class Worker:
             ready(self.name)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._take_over, client)
+                group.start_soon(self._tell)
                 lost = await self._keep_lease()
                 group.cancel_scope.cancel()
             raise lost
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop(client)
+
+    def note(self, event: Event) -> None:
+        """Tell the scheduler what happened, soon; never waits. Events of no task are this machine's own business."""
+        if event.task_id is not None:
+            self._heard.append(event)
+
+    async def _tell(self) -> None:
+        while True:
+            await anyio.sleep(self.poll_seconds)
+            await self._tell_now()
+
+    async def _tell_now(self) -> None:
+        events, self._heard = self._heard, []
+        try:
+            if events:
+                await self._leases.tell(self.exchange.project, events)
+        except (psycopg.OperationalError, DatabaseDown) as error:
+            self._heard = [*events, *self._heard][-EVENTS_KEPT:]
+            log.debug("cannot tell the scheduler: %s", error)
 
     def _launch(self) -> None:
         DBOS(
@@ -141,9 +167,10 @@ class Worker:
         try:
             before = await self.exchange.look(result_ref(job))
             await self.exchange.bring(job.base, base_ref(job))
-            result = await self.do(job, Meter(job.budget, name="task"))
+            result = await self._do(job, Meter(job.budget, name="task"))
             if result.commit is not None:
                 await self._publish(job, result.commit, before)
+            await self._tell_now()
         except HarnessError as trouble:
             return {"trouble": redact_json(trouble_as_data(trouble))}
         return {"result": redact_json(result.model_dump(mode="json"))}

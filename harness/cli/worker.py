@@ -38,18 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
     url = database_of(settings)
 
     async def serve() -> None:
-        async with registry.build(settings) as deps:
-            space = await GitWorkspace.open(settings.root)
-            await space.sweep()
-            worker = Worker(url, space.exchange(settings.exchange), deps.backend.run, settings.max_parallel,
-                            settings.lease_seconds)  # fmt: skip
+        space = await GitWorkspace.open(settings.root)
+        await space.sweep()
+        worker = Worker(url, space.exchange(settings.exchange), settings.max_parallel, settings.lease_seconds)
+        async with registry.build(settings, [worker.note]) as deps, anyio.create_task_group() as group:
             say(f"serving {settings.root} as {worker.name}, {worker.slots} tasks at once; Ctrl-C gives them back")
-            async with anyio.create_task_group() as group:
-                group.start_soon(worker.serve)
-                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                    async for _ in signals:
-                        group.cancel_scope.cancel()
-                        break
+            group.start_soon(worker.serve, deps.backend.run)
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                async for _ in signals:
+                    group.cancel_scope.cancel()
+                    break
 
     anyio.run(serve)
     if arguments.json:

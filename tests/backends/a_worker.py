@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -18,8 +19,11 @@ from harness import proc
 from harness.backends.serving import Worker
 from harness.budget import Meter
 from harness.errors import HarnessError, ModelUnavailable
-from harness.types import Attempt, Job, ModelCall, TaskResult, Usage
+from harness.types import Attempt, Event, Job, ModelCall, TaskResult, Usage
 from harness.workspace import GitWorkspace
+
+KEY = "sk-ant-" + "a1B2" * 8
+"""Looks like a credential, so it must not arrive anywhere."""
 
 
 async def main() -> None:
@@ -41,6 +45,9 @@ async def main() -> None:
         if name.startswith("hopeless"):
             return TaskResult(task_id=name, status="failed", error="it does not work")
         note(f"start {name}")
+        worker.note(
+            Event(run_id=job.run_id, kind="task.started", at=datetime.now(UTC), task_id=name, data={"key": KEY})
+        )
         async with space.worktree(f"{job.run_id}/{name}-{job.round}-1", job.base) as path:
             await proc.run(["sh", "-c", f"echo $$ > {ledger}.{name}.pid; exec sleep {seconds}"], cwd=path)
             (path / f"{name}.txt").write_text(name)
@@ -50,11 +57,9 @@ async def main() -> None:
         attempt = Attempt(number=1, tier="haiku", model="a/b", outcome="passed", calls=(call,), worker=str(os.getpid()))
         return TaskResult(task_id=name, status="done", commit=commit, attempts=(attempt,))
 
-    worker = Worker(
-        url, exchange, do, slots=2, lease_seconds=float(lease), poll_seconds=0.1, max_takeovers=int(takeovers)
-    )
+    worker = Worker(url, exchange, slots=2, lease_seconds=float(lease), poll_seconds=0.1, max_takeovers=int(takeovers))
     try:
-        await worker.serve(lambda name: print("ready", name, flush=True))
+        await worker.serve(do, lambda name: print("ready", name, flush=True))
     except HarnessError as error:
         print("stopped:", error, flush=True)
         raise SystemExit(error.exit_code) from None

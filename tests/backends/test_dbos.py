@@ -21,7 +21,7 @@ from harness.backends.dbos import DbosBackend, base_ref, result_ref
 from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.errors import ConfigError, GitError, HarnessError
-from harness.types import TaskResult
+from harness.types import Event, TaskResult
 from tests.backends.conftest import clone, git
 from tests.contracts.backend import BackendContract, a_job
 
@@ -137,6 +137,21 @@ async def test_the_commit_arrives_through_the_remote_and_refs_are_cleaned_up(
     assert remote_refs(remote) == [base_ref(job), result_ref(job)]
     await backend.aclose()
     assert remote_refs(remote) == [base_ref(job)]
+
+
+async def test_what_a_worker_tells_arrives_once_and_redacted(
+    machines: Machines, database: str, office: Path, base: str
+) -> None:
+    machines.start()
+    events: list[Event] = []
+    settings = Settings(database=SecretStr(database), root=office)
+    backend = await DbosBackend.start(settings, emit=events.append)
+    await backend.run(a_job("t1", base), Meter())
+    await backend.run(a_job("t1", base), Meter())
+    await backend.aclose()
+    assert [(event.kind, event.task_id, event.data) for event in events] == [
+        ("task.started", "t1", {"key": "[redacted]"})
+    ]
 
 
 async def test_a_scheduler_killed_while_waiting_finds_the_result_later(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,10 +43,16 @@ def forget(run_id: str, state: Path) -> int:
 
 def records(run: Run, settings: Settings) -> Iterator[Outcome]:
     """The run's attempts as records, in the order in which they were made."""
+    rounds: Counter[str] = Counter()
+    before: dict[str, list[Attempt]] = defaultdict(list)
     for superseded, results in ((True, run.superseded), (False, run.results)):
         for result in results:
-            for index, attempt in enumerate(result.attempts):
-                yield _record(run, settings, result, superseded, index, attempt)
+            # Counted here: a round's own number may stand twice where both a conflict and a review had it redone.
+            told = _Told(run, settings, result, superseded, rounds[result.task_id])
+            for index in range(len(result.attempts)):
+                yield _record(told, index, before[result.task_id])
+                before[result.task_id].append(result.attempts[index])
+            rounds[result.task_id] += bool(result.attempts)
 
 
 def run_outcome(run: Run, settings: Settings) -> RunOutcome:
@@ -83,31 +91,40 @@ def _store(state: Path, run: RunOutcome, outcomes: list[Outcome]) -> None:
         store.put(run, outcomes)
 
 
-def _record(
-    run: Run, settings: Settings, result: TaskResult, superseded: bool, index: int, attempt: Attempt
-) -> Outcome:
+@dataclass(frozen=True)
+class _Told:
+    """One round of one task in its run."""
+
+    run: Run
+    settings: Settings
+    result: TaskResult
+    superseded: bool
+    round: int
+
+
+def _record(told: _Told, index: int, before: Sequence[Attempt]) -> Outcome:
+    run, settings, result = told.run, told.settings, told.result
+    attempt = result.attempts[index]
     usage = total(attempt.calls)
     tiers = list(settings.tiers)
-    rank = tiers.index(attempt.tier) if attempt.tier in tiers else len(tiers)
-    before = [*_earlier(run, result), *result.attempts[:index]]
     after = result.attempts[index + 1 :]
     ends = not after or after[0].tier != attempt.tier
     stay = [other for other in result.attempts[: index + 1] if other.tier == attempt.tier]
     verified = attempt.outcome == "passed"
-    success = verified and run.accepted and not superseded and result.status == "done"
+    success = verified and run.accepted and not told.superseded and result.status == "done"
     # An experiment's tier was forced: it is evidence on the tier, but says nothing of how work was routed.
     forced = run.route.strategy == STRATEGY
-    starts = result.round == 0 and index == 0 and not forced
+    starts = not before and not forced
     return Outcome(
-        id=outcome_id(run.id, result.task_id, result.round, index + 1),
+        id=outcome_id(run.id, result.task_id, told.round, index + 1),
         run_id=run.id,
         issue_id=run.issue.id,
         task_id=result.task_id,
-        round=result.round,
+        round=told.round,
         attempt=index + 1,
         at=_unix(attempt.started_at or run.finished_at or run.started_at),
         tier=attempt.tier,
-        rank=rank,
+        rank=tiers.index(attempt.tier) if attempt.tier in tiers else len(tiers),
         model=attempt.model,
         strategy=run.route.strategy,
         rule=run.route.rule,
@@ -117,7 +134,7 @@ def _record(
         verified=int(verified),
         landed=int(success and run.landing is not None),
         success=int(success),
-        counts=int(_counts(run, result, superseded, attempt, success)),
+        counts=int(_counts(told, attempt, success)),
         starts=int(starts),
         escalates=int(starts and any(other.tier != attempt.tier for other in _all(run, result.task_id))),
         escalated=int(any(other.tier != attempt.tier for other in before)),
@@ -131,7 +148,7 @@ def _record(
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
         cache_write_tokens=usage.cache_write_5m_tokens + usage.cache_write_1h_tokens,
-        quality=quality(run.reviews, result, superseded) if verified and not after else None,
+        quality=quality(run.reviews, result, told.superseded) if verified and not after else None,
         scripted=int(run.scripted),
         experiment=int(forced),
         keys=keys_of(run.issue, run.route.rule, words=settings.content),
@@ -158,20 +175,21 @@ def quality(reviews: tuple[Review, ...], result: TaskResult, superseded: bool = 
     return max(1.0, min(5.0, _VERDICT[judged.verdict] - sum(_SEVERITY[finding.severity] for finding in own)))
 
 
-def _counts(run: Run, result: TaskResult, superseded: bool, attempt: Attempt, success: bool) -> bool:
+def _counts(told: _Told, attempt: Attempt, success: bool) -> bool:
     """Whether the attempt's end says something of its model."""
     if attempt.outcome == "budget":
         return False
     if attempt.outcome != "passed" or success:
         return True
-    if superseded:
+    run = told.run
+    if told.superseded:
         # A textual conflict is the plan's fault; a broken merge or a reviewer's demand is the work's.
-        return run.integration is None or result.task_id not in run.integration.conflicts
+        return run.integration is None or told.result.task_id not in run.integration.conflicts
     last = run.reviews[-1] if run.reviews else None
     if run.status != "rejected" or last is None:
         return False
     named = {finding.task_id for finding in last.findings} - {None}
-    return result.task_id in named or not named
+    return told.result.task_id in named or not named
 
 
 def _all(run: Run, task_id: str) -> list[Attempt]:
@@ -180,15 +198,6 @@ def _all(run: Run, task_id: str) -> list[Attempt]:
         for result in (*run.superseded, *run.results)
         if result.task_id == task_id
         for attempt in result.attempts
-    ]
-
-
-def _earlier(run: Run, result: TaskResult) -> list[Attempt]:
-    return [
-        attempt
-        for other in run.superseded
-        if other.task_id == result.task_id and other.round < result.round
-        for attempt in other.attempts
     ]
 
 

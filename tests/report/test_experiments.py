@@ -81,6 +81,14 @@ def test_a_conflict_is_nobodys_fault_and_a_broken_merge_is() -> None:
     assert starts == [1, 0], "a redo is no new task"
 
 
+async def test_rounds_of_the_same_number_are_kept_apart(settings: Settings) -> None:
+    run = make_run(seed=3, tasks=2, fail_rate=0.0)
+    again = run.grown(superseded=(run.results[0], run.results[0]))
+    assert await record(again, settings) == 4
+    with Outcomes(settings.state) as store:
+        assert sorted(one.round for one in store.latest() if one.task_id == "t1") == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("verdict", "severities", "expected"),
     [("approve", [], 5.0), ("approve", ["minor"], 4.5), ("revise", ["major"], 3.0), ("reject", ["critical"], 1.0),

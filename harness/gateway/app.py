@@ -59,6 +59,7 @@ class Gateway:
         affinity: Affinity | None = None,
         feeds: Feeds | None = None,
         trace: Callable[[Record, str | None], None] | None = None,
+        closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self.settings, self.decider, self.upstream, self.cooldown, self.ledger = (
             settings,
@@ -73,6 +74,7 @@ class Gateway:
         self._body_limit = int(self._limits.body_mb * 1048576)
         self._tokens = [token.get_secret_value().encode() for token in settings.section.tokens]
         self._name = f"harness-{secrets.token_hex(6)}"
+        self._closers = closers
         self._trace, self._limiter = trace, RateLimiter(settings.section.rate_limits)
         self._filters = Filters(settings.section.filters)
         via = f"1.1 {self._name}"
@@ -134,19 +136,7 @@ class Gateway:
             return
         except ClientGone:
             return
-        answer: dict[str, Any] = {
-            "model": decision.models[0],
-            "models": decision.models,
-            "route": decision.route,
-            "trace_id": trace_id(asked.headers.get("traceparent")),
-            "pinned": decision.pinned,
-            "switched": decision.switched,
-            "reason": decision.reason,
-        }
-        if decision.session is not None:
-            answer["session_id"] = decision.session
-        if decision.warnings:
-            answer["warnings"] = decision.warnings
+        answer = decision_body(decision, trace_id(asked.headers.get("traceparent")))
         await respond(200, orjson.dumps(answer), send)
 
     async def count_tokens(self, form: WireName, scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,7 +166,10 @@ class Gateway:
         return found
 
     async def aclose(self) -> None:
+        """Hang up on everybody: providers, the router model, the session store; send the last spans."""
         await self.upstream.aclose()
+        for close in self._closers:
+            await close()
         if self.affinity is not None:
             await self.affinity.aclose()
         if self._trace is not None and hasattr(self._trace, "close"):
@@ -253,6 +246,24 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._call(self._form, scope, receive, send)
+
+
+def decision_body(decision: Decision, trace: str) -> dict[str, Any]:
+    """A decision as the decision endpoints tell it."""
+    answer: dict[str, Any] = {
+        "model": decision.models[0],
+        "models": decision.models,
+        "route": decision.route,
+        "trace_id": trace,
+        "pinned": decision.pinned,
+        "switched": decision.switched,
+        "reason": decision.reason,
+    }
+    if decision.session is not None:
+        answer["session_id"] = decision.session
+    if decision.warnings:
+        answer["warnings"] = decision.warnings
+    return answer
 
 
 def trace_id(traceparent: str | None) -> str:
@@ -338,6 +349,7 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
         async with anyio.create_task_group() as group:
             if gateway.feeds is not None:
                 group.start_soon(gateway.feeds.run)
+            group.start_soon(gateway.decider.warm)
             try:
                 yield
             finally:

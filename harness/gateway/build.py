@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.resources import files
 from typing import Any
@@ -34,7 +34,8 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
     section = built.section
     feeds = _feeds(section)
     cooldown = Cooldown(section.limits.cooldown_seconds)
-    matcher = RouteMatcher(section.route_threshold, model=_router_model(section))
+    router_model, closers = _router_model(section)
+    matcher = RouteMatcher(section.route_threshold, model=router_model)
     affinity = _affinity(section, feeds)
 
     async def rank(models: Sequence[str], policy: str) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
         record.usd = None if usage.unpriced_requests else str(usage.cost_usd)
 
     decider = Decider(built, settings.tiers, matcher, affinity, rank, cooldown, built_in_routes())
-    parts: dict[str, Any] = {"affinity": affinity, "feeds": feeds, "trace": _tracing(section)}
+    parts: dict[str, Any] = {"affinity": affinity, "feeds": feeds, "trace": _tracing(section), "closers": closers}
     return Gateway(built, decider, Upstream(section.limits), cooldown, Ledger(), priced, **parts)
 
 
@@ -75,20 +76,22 @@ def _feeds(section: GatewaySection) -> Feeds:
     return Feeds(section.metrics_sources, sorted(names | ({row.model for row in section.models} if wanted else set())))
 
 
-def _router_model(section: GatewaySection) -> RouterModel | None:
+def _router_model(section: GatewaySection) -> tuple[RouterModel | None, list[Callable[[], Awaitable[None]]]]:
+    """The router model, if one is configured, and what closes its connections."""
     wanted = section.router_model
     if wanted is None:
-        return None
+        return None, []
     key = wanted.api_key
     headers = {"authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     client = httpx2.AsyncClient(timeout=wanted.timeout_seconds)
-    return RouterModel(
+    model = RouterModel(
         wanted.model,
         http_post(client, wanted.base_url, headers),
         form=wanted.prompt,
         timeout=wanted.timeout_seconds,
         context_tokens=wanted.context_tokens,
     )
+    return model, [client.aclose]
 
 
 def _affinity(section: GatewaySection, feeds: Feeds) -> Affinity:

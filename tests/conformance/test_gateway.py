@@ -16,11 +16,11 @@ from harness.config.reading import expand, validate
 from harness.config.settings import Settings
 from harness.config.targets import endpoint, known_providers, resolve
 from harness.errors import ConfigError
-from harness.gateway.app import Gateway, application, model_list
+from harness.gateway.app import Gateway, application, decision_body, model_list
 from harness.gateway.conversation import is_user_turn, turns
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.decide import Decider, inline_routes
-from harness.gateway.exchange import Asked, credential
+from harness.gateway.exchange import Asked, Decision, Record, credential
 from harness.gateway.ledger import Ledger
 from harness.gateway.limits import RateLimiter
 from harness.gateway.translate import Translation
@@ -28,14 +28,16 @@ from harness.gateway.upstream import Upstream
 from harness.routing.affinity import Affinity, MemoryPins
 from harness.routing.preferences import KeywordClassifier, RouteMatcher
 from harness.routing.router_model import Answer, RouterModel
+from harness.types import Usage
 from tests.conformance import cases
 
 KINDS = (
     "alias_resolution", "brightstaff_startup_validate", "client_credential", "config_migrate_v03_to_v04",
-    "config_render", "config_validate", "extract_routing_preferences", "http.proxy_error", "http.routing_decision",
-    "http.routing_decision_sequence", "is_user_turn", "kimi_base_url", "legacy_listeners", "list_models",
-    "metrics_source_config", "prompt_caching_config", "provider_lookup", "ratelimit", "routing_config",
-    "translate.anthropic_to_chat", "translate.responses_to_chat", "upstream_path",
+    "config_render", "config_validate", "extract_routing_preferences", "http.proxy_error",
+    "http.routing_decision", "http.routing_decision_sequence", "is_user_turn", "kimi_base_url",
+    "legacy_listeners", "list_models", "metrics_source_config", "obs_aggregates", "obs_rollups",
+    "obs_route_hits", "prompt_caching_config", "provider_lookup", "ratelimit", "routing_config",
+    "routing_decision_response", "translate.anthropic_to_chat", "translate.responses_to_chat", "upstream_path",
 )  # fmt: skip
 FORMS = {"/v1/messages": "messages", "/v1/chat/completions": "chat", "/v1/responses": "responses"}
 VARIABLES = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k"}
@@ -153,7 +155,7 @@ def test_parts_of_the_file(case: dict[str, Any]) -> None:
     )
     part = case.get("config")
     rows = {"version": "v0.4.0", "listeners": [], **({key: part} if part else {})}
-    file = validate(PlanoFile, rows, "plano_config.yaml")
+    file: PlanoFile = validate(PlanoFile, rows, "plano_config.yaml")
     got = getattr(file, key)
     got = {"url": None, **got[0]} if isinstance(got, tuple) else got.model_dump()
     if not got.get("enabled", True):  # nothing of it counts
@@ -187,8 +189,8 @@ def test_upstream_path(case: dict[str, Any]) -> None:
     provider = names.get(case["input"]["provider"].lower(), case["input"]["provider"].lower())
     prefix = case["input"]["base_url_path_prefix"] or ""
     base = f"http://localhost/{prefix.lstrip('/')}"
-    wanted: Any = {"OpenAIChatCompletions": "chat", "AnthropicMessagesAPI": "messages", "OpenAIResponsesAPI": "responses"}[
-        case["input"]["client_api"]]  # fmt: skip
+    apis = {"OpenAIChatCompletions": "chat", "AnthropicMessagesAPI": "messages", "OpenAIResponsesAPI": "responses"}
+    wanted: Any = apis[case["input"]["client_api"]]
     speaks = known_providers()[provider]["speaks"]
     form = wanted if wanted in speaks else speaks[0]
     parts = urlsplit(endpoint(base, form, provider, case["input"]["model"]))
@@ -197,8 +199,16 @@ def test_upstream_path(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", cases.of("ratelimit"))
 def test_ratelimit(case: dict[str, Any]) -> None:
-    rows = [{"model": r["model"], "tokens": r["limit"]["tokens"], "per": r["limit"]["unit"], "header": r["selector"]["key"],
-             "value": r["selector"].get("value")} for r in case["config"]["ratelimits"]]  # fmt: skip
+    rows = [
+        {
+            "model": row["model"],
+            "tokens": row["limit"]["tokens"],
+            "per": row["limit"]["unit"],
+            "header": row["selector"]["key"],
+            "value": row["selector"].get("value"),
+        }
+        for row in case["config"]["ratelimits"]
+    ]
     limiter = RateLimiter(build({"models": ["openai/*"], "rate_limits": rows}, Settings(), "t", {}).section.rate_limits)
     got = [
         limiter.take(model, {header: value}, tokens) is None for model, header, value, tokens in case["input"]["checks"]
@@ -295,3 +305,52 @@ async def test_proxy_error(case: dict[str, Any]) -> None:
     reply = await send(gateway_for(as_written(case["config"]), lambda: 0.0), case["request"])
     assert reply.status_code == case["expected"]["status"], reply.text
     assert "error" in reply.json()
+
+
+def recorded(case: dict[str, Any]) -> Ledger:
+    ledger = Ledger()
+    for call in case["input"].get("calls", ()):
+        usage = Usage(
+            requests=1,
+            input_tokens=call["prompt"],
+            output_tokens=call["completion"],
+            cache_read_tokens=call.get("cache_read", 0),
+            cache_write_5m_tokens=call.get("cache_write", 0),
+        )
+        session, usd = call.get("session"), str(call["cost"])
+        ledger.add(Record("m", "chat", model=call["model"], usage=usage, usd=usd, session=session, status=200))
+    return ledger
+
+
+@pytest.mark.parametrize("case", cases.of("obs_aggregates", "obs_rollups"))
+def test_what_the_ledger_adds_up(case: dict[str, Any]) -> None:
+    """Sums are kept by model; the page adds them."""
+    totals = recorded(case).by_model
+    expected = case["expected"]
+    if case["kind"] == "obs_aggregates":
+        assert sum(t.requests for t in totals.values()) == expected["count"]
+        assert float(sum(t.usd for t in totals.values())) == expected["total_cost_usd"]
+        assert sum(t.input_tokens for t in totals.values()) == expected["total_input_tokens"]
+        assert sum(t.output_tokens for t in totals.values()) == expected["total_output_tokens"]
+        return
+    names = {"cache_read": "cache_read_tokens", "cache_write": "cache_write_tokens"}
+    for model, row in expected.items():
+        assert {name: getattr(totals[model], names.get(name, name)) for name in row} == row
+
+
+@pytest.mark.parametrize("case", cases.of("obs_route_hits"))
+def test_routes_are_counted(case: dict[str, Any]) -> None:
+    ledger = Ledger()
+    for route in case["input"]["routes"]:
+        ledger.add(Record("m", "chat", route=route, status=200))
+    assert sum(count for route, count in ledger.decisions.items() if route != "none") == case["expected"]["total"]
+
+
+@pytest.mark.parametrize("case", cases.of("routing_decision_response"))
+def test_the_decisions_fields(case: dict[str, Any]) -> None:
+    given = case["input"]
+    decision = Decision(
+        (), given["route"], "", tuple(given["models"]), None, given["session_id"], given["pinned"], given["switched"]
+    )
+    got = json.loads(json.dumps(decision_body(decision, given["trace_id"])))
+    assert {name: got[name] for name in case["expected"]["json"]} == case["expected"]["json"]

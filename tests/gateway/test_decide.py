@@ -180,6 +180,37 @@ def test_counting_asks_the_provider_that_counts(full: RunningGateway) -> None:
     assert reply.headers["x-harness-estimate"] == "true"
 
 
+def test_a_router_model_that_is_down_leaves_it_to_the_embedded_one(wire: WireServer) -> None:
+    router = {"model": "Arch-Router", "base_url": "http://127.0.0.1:9/v1", "timeout_seconds": 2}
+    with RunningGateway({"models": upstream(wire.url), "routes": ROUTES, "router_model": router}) as running:
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Write a function"}]}
+        decision = httpx2.post(running.url + "/routing/v1/chat/completions", json=body, timeout=15).json()
+        assert decision["route"] == "code" and "Arch-Router cannot be reached" in decision["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "content,route", [('{"route": "poems"}', "poems"), ('{"route": ["code"]}', "code"), ('{"route": "other"}', None)]
+)
+def test_a_router_model_decides(content: str, route: str | None) -> None:
+    with WireServer(lambda request: {"text": content}) as wire:
+        router = {"model": "Arch-Router", "base_url": wire.url + "/v1", "prompt": "arch_router"}
+        with RunningGateway({"models": upstream(wire.url), "routes": ROUTES, "router_model": router}) as running:
+            body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Something else"}]}
+            decision = httpx2.post(running.url + "/routing/v1/chat/completions", json=body, timeout=15).json()
+            assert decision["route"] == route and "Arch-Router" in decision["reason"]
+            assert (decision["model"] == "none") == (route is None)
+
+
+def test_a_session_store_that_is_down_is_said_and_nothing_stops(wire: WireServer) -> None:
+    pytest.importorskip("redis")
+    section = {"models": upstream(wire.url), "routes": ROUTES, "session": {"url": "redis://:a-password@127.0.0.1:9"}}
+    with RunningGateway(section) as running:
+        assert ask(running, "Write a function", headers={"x-model-affinity": "s"}).status_code == 200
+        ready = httpx2.get(running.url + "/readyz").json()
+        assert ready["status"] == "degraded" and "Redis does not answer" in ready["problems"][0]
+        assert "a-password" not in str(ready)
+
+
 def test_spans_have_the_genai_attributes() -> None:
     memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     exporter = memory.InMemorySpanExporter()

@@ -27,7 +27,7 @@ def gateway() -> Iterator[RunningGateway]:
             yield running
 
 
-@schema.parametrize()
+@schema.parametrize()  # type: ignore[untyped-decorator]
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_5xx(gateway: RunningGateway, case: Any) -> None:
     given = case.as_transport_kwargs(base_url=gateway.url)

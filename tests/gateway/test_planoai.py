@@ -59,7 +59,7 @@ def we_accept(file: Path) -> bool:
     return True
 
 
-provider = st.fixed_dictionaries(
+provider: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"model": st.sampled_from(MODELS)},
     optional={
         "access_key": st.just("$OPENAI_API_KEY"),
@@ -70,14 +70,14 @@ provider = st.fixed_dictionaries(
         "routing_preferences": st.just([{"name": "code", "description": "writing code"}]),
     },
 )
-preference = st.fixed_dictionaries(
+preference: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"name": st.sampled_from(["code", "reason"]), "description": st.just("d")},
     optional={
         "models": st.lists(st.sampled_from(MODELS[:2]), max_size=2, unique=True),
         "selection_policy": st.sampled_from([{}, {"prefer": "cheapest"}, {"prefer": "best"}]),
     },
 )
-configuration = st.fixed_dictionaries(
+configuration: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "version": st.sampled_from(["v0.1", "v0.3.0", "v0.4.0", "v9"]),
         "listeners": st.sampled_from(

@@ -34,7 +34,7 @@ if [ -n "${HARNESS_KEY_FILE:-}" ]; then
 fi
 
 code=0
-harness work --once --json --budget "${HARNESS_BUDGET_USD:-5}" --repo "$repository" \
+harness work --once --json --max-issues 20 --budget-usd "${HARNESS_BUDGET_USD:-5}" --repo "$repository" \
     >"$output/work.json" 2>"$output/work.log" || code=$?
 
 if [ -e "$repository/.harness/journal.db" ]; then

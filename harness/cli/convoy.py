@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     deploy.add_argument("--via", choices=("harness", "gastown"), default="harness",
                         help="do it here (default), or sling each issue to a polecat of its tier")  # fmt: skip
-    deploy.add_argument("--budget", type=Decimal, metavar="USD", help="stop in good order at this cost")
+    deploy.add_argument("--budget-usd", type=Decimal, metavar="USD", help="stop in good order at this cost")
     deploy.add_argument("--pipeline", default=PIPELINE, metavar="NAME", help=f"default: {PIPELINE}")
     deploy.add_argument("--watch", action="store_true", help="with --via gastown: go on until the convoy is done")
     deploy.add_argument("--dry-run", action="store_true", help="show what would be done")
@@ -99,7 +99,7 @@ async def _here(
         planner=arguments.planner,
         worker=arguments.executor,
         reviewer=arguments.reviewer,
-        budget=Budget(usd=arguments.budget),
+        budget=Budget(usd=arguments.budget_usd),
     )
     finished: list[Run] = []
     async with registry.build(settings, [_line], stop.gate) as deps:

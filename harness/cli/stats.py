@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Outcomes(repository_root(arguments.repo) / ".harness", create=False) as store:
         stats = collect(store, arguments.since)
     if arguments.json:
-        print(json.dumps(asdict(stats), indent=2, ensure_ascii=False))
+        print(json.dumps(asdict(stats), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         print("\n".join(_told(stats)))
     return 0
@@ -82,7 +82,7 @@ def _head(stats: Stats) -> str:
 def _line(metric: Metric, width: int) -> str:
     value = "–" if metric.value is None else _figure(metric.value, metric.unit)
     between = ""
-    if metric.low is not None and metric.high is not None and metric.low > float("-inf"):
+    if metric.low is not None and metric.high is not None:
         between = f"{_figure(metric.low, metric.unit)} to {_figure(metric.high, metric.unit)}"
     return (
         f"  {metric.label:<{width}}  {value:>8}  {between:<20}  target {metric.target:<8}  "

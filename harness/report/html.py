@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -31,7 +31,7 @@ from harness.report.parts import (
     usd,
 )
 from harness.report.savings import Savings
-from harness.report.timeline import timeline
+from harness.report.timeline import most_at_once, timeline
 from harness.types import Attempt, Event, Finding, ModelCall, Review, Run, TaskResult, Usage, total
 
 MOODS = {
@@ -331,12 +331,10 @@ def _seconds(run: Run) -> float:
     return sum(attempt.seconds for result in run.results for attempt in result.attempts)
 
 
-def _busy(attempts: Iterable[Attempt]) -> str | None:
-    shown = list(attempts)
-    workers = len({attempt.worker for attempt in shown})
-    return (
-        f"{duration(sum(attempt.seconds for attempt in shown))} of work, {count(workers, 'worker')}" if shown else None
-    )
+def _busy(attempts: Sequence[Attempt]) -> str | None:
+    together = most_at_once(attempts)
+    at_once = f", up to {together} at once" if together > 1 else ""
+    return f"{duration(sum(attempt.seconds for attempt in attempts))} of work{at_once}" if attempts else None
 
 
 def _short(number: int) -> str:

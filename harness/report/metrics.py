@@ -6,7 +6,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -186,9 +186,8 @@ class _Runs:
             return _NONE
         value, low, high = ratio(n, cost, base, s[14], s[15], s[16])
         left_out = int(s[0]) - n
-        return _Raw(
-            1 - value, 1 - high, 1 - low, n, f"{left_out} runs with unknown prices left out" if left_out else ""
-        )
+        note = f"{left_out} runs with unknown prices left out" if left_out else ""
+        return _bounded(1 - value, 1 - high, 1 - low, n, note)
 
     def task_cost(self, days: Iterable[int] | None = None) -> _Raw:
         s = self._of(days)
@@ -197,7 +196,7 @@ class _Runs:
             return _NONE
         value, low, high = ratio(n, cost, tasks, s[19], s[20], s[21])
         note = f"{int(s[7])} requests of unknown price left out" if s[7] else ""
-        return _Raw(value, max(0.0, low), high, int(tasks), note)
+        return _bounded(value, max(0.0, low), high, int(tasks), note)
 
     def money(self) -> Money:
         s = self.sums
@@ -212,6 +211,11 @@ class _Runs:
 
     def _of(self, days: Iterable[int] | None) -> tuple[float, ...]:
         return self.sums if days is None else _added(self.days[day] for day in days if day in self.days)
+
+
+def _bounded(value: float, low: float, high: float, n: int, note: str) -> _Raw:
+    """One run alone has no interval, and infinity is no JSON."""
+    return _Raw(value, low, high, n, note) if isfinite(low) and isfinite(high) else _Raw(value, None, None, n, note)
 
 
 def _added(rows: Iterable[Sequence[float]]) -> tuple[float, ...]:

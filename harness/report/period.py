@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from math import inf
 
 from harness import __version__
 from harness.markup import Html, join, tag
@@ -78,7 +77,7 @@ def _metric(metric: Metric) -> Html:
     value = "–" if metric.value is None else _shown(metric.value, metric.unit)
     low, high = metric.low, metric.high
     told = f"n = {metric.n:,}, target {metric.target}"
-    if low is not None and high is not None and low > -inf:
+    if low is not None and high is not None:
         told = f"{_shown(low, metric.unit)} to {_shown(high, metric.unit)} · {told}"
     return tag(
         "div",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from harness.markup import Html, tag
 from harness.report.parts import duration, tier_class
@@ -27,20 +29,53 @@ def timeline(run: Run) -> Html:
     if run.finished_at:
         total = max(total, _after(begin, run.finished_at))
     total = total or 1.0
-    workers = sorted({attempt.worker or "worker" for attempt, _, _ in worked}, key=_natural)
+    lanes, rows = _lanes(worked)
     scale = (WIDTH - LEFT - 6) / total
-    height = TOP + len(workers) * LANE + 4
+    height = TOP + len(lanes) * LANE + 4
     bars = [
-        _bar(attempt, task_id, LEFT + _after(begin, at) * scale, workers.index(attempt.worker or "worker"), scale)
-        for attempt, task_id, at in worked
+        _bar(attempt, task_id, LEFT + _after(begin, at) * scale, rows[index], scale)
+        for index, (attempt, task_id, at) in enumerate(worked)
     ]
     labels = [
-        tag("text", _short(name), x=0, y=TOP + row * LANE + 19, class_="label") for row, name in enumerate(workers)
+        tag("text", _short(name), x=0, y=TOP + row * LANE + 19, class_="label")
+        for row, name in enumerate(lanes)
+        if not row or lanes[row - 1] != name
     ]
     return tag(
         "svg", _ticks(total, scale, height), labels, bars, class_="lanes", viewBox=f"0 0 {WIDTH} {height}", role="img",
-        aria_label=f"attempts of {len(workers)} workers over {duration(total)}",
+        aria_label=f"attempts of {len(set(lanes))} workers over {duration(total)}",
     )  # fmt: skip
+
+
+def most_at_once(attempts: Sequence[Attempt]) -> int:
+    """How many attempts were under way at the same time, at most."""
+    begun = [(attempt.started_at, 1) for attempt in attempts if attempt.started_at]
+    ended = [
+        (attempt.started_at + timedelta(seconds=attempt.seconds), -1) for attempt in attempts if attempt.started_at
+    ]
+    now = most = 0
+    for _, change in sorted(begun + ended):
+        now += change
+        most = max(most, now)
+    return most
+
+
+Worked = tuple[Attempt, str, datetime]
+"""An attempt, its task, when it began."""
+
+
+def _lanes(worked: Sequence[Worked]) -> tuple[list[str], list[int]]:
+    """Lanes by their worker's name, as many for each as it had attempts at once; and each attempt's lane."""
+    ends: dict[str, list[datetime]] = defaultdict(list)
+    taken: dict[int, tuple[str, int]] = {}
+    for index in sorted(range(len(worked)), key=lambda index: worked[index][2]):
+        attempt, _, at = worked[index]
+        own = ends[attempt.worker or "worker"]
+        free = next((lane for lane, end in enumerate(own) if end <= at + timedelta(seconds=0.05)), len(own))
+        own[free : free + 1] = [at + timedelta(seconds=attempt.seconds)]
+        taken[index] = (attempt.worker or "worker", free)
+    order = [(name, lane) for name in sorted(ends, key=_natural) for lane in range(len(ends[name]))]
+    return [name for name, _ in order], [order.index(taken[index]) for index in range(len(worked))]
 
 
 def _bar(attempt: Attempt, task_id: str, x: float, row: int, scale: float) -> list[Html]:

@@ -17,6 +17,7 @@ from harness.report.html import run_report
 from harness.report.nextsteps import next_steps
 from harness.report.period import period_report
 from harness.report.savings import run_savings
+from harness.report.timeline import most_at_once, timeline
 from harness.types import Check, Finding, Issue, Review, Run, TraceLine
 from tests.fakes.outcomes import make_history
 from tests.fakes.runs import TRACEBACK, make_events, make_run
@@ -177,6 +178,21 @@ def test_files_of_a_diff() -> None:
 def test_lines_that_look_like_headers_stay_lines() -> None:
     [file] = files_of("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n--- sql comment\n+++ b/y\n")
     assert (file.path, file.added, file.removed) == ("x", 1, 1)
+
+
+def test_attempts_of_one_worker_at_the_same_time_do_not_hide_each_other() -> None:
+    run = make_run(seed=3, tasks=8, workers=3)
+    alone = tuple(
+        result.model_copy(update={"attempts": tuple(a.model_copy(update={"worker": "vm"}) for a in result.attempts)})
+        for result in run.results
+    )
+    bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', timeline(run.grown(results=alone)))
+    assert len(bars) == sum(len(result.attempts) for result in run.results)
+    placed = [(float(x), float(y), float(width)) for x, y, width in bars]
+    for index, (x, y, width) in enumerate(placed):
+        for x2, y2, width2 in placed[:index]:
+            assert y != y2 or x + width <= x2 + 1 or x2 + width2 <= x + 1
+    assert most_at_once([attempt for result in run.results for attempt in result.attempts]) == 3
 
 
 def test_a_scripted_run_says_that_no_api_was_called() -> None:

@@ -166,6 +166,14 @@ def test_experiments_do_not_count_as_routing(store: Outcomes) -> None:
     assert metric(store, "cheap_success").n == 1, "but they are evidence on the tier"
 
 
+def test_one_run_has_no_interval(store: Outcomes) -> None:
+    store.put(make_run_outcome("r", tasks=40), [make_outcome(1)])
+    for name in ("savings", "task_cost"):
+        found = metric(store, name)
+        assert found.value is not None
+        assert (found.low, found.high, found.verdict) == (None, None, "not enough data")
+
+
 def test_nothing_is_no_error(store: Outcomes) -> None:
     found = collect(store)
     assert found.runs == 0

@@ -312,6 +312,19 @@ async def test_histories_without_a_common_commit_are_told(space: GitWorkspace, r
         await space.merge(await space.resolve("main"), other, "m")
 
 
+async def test_a_merge_that_git_wrongly_calls_clean_is_a_conflict(space: GitWorkspace, repo: Path) -> None:
+    write(repo, f1="a\n")
+    base = commit_all(repo)
+    (repo / "f1").unlink()
+    write(repo, d__f3="a\na\n")
+    ours = commit_all(repo)
+    git(repo, "checkout", "-q", "-B", "theirs", base)
+    write(repo, f1="", d__f3="")
+    merged = await space.merge(ours, commit_all(repo), "m")
+    assert (merged.commit, set(merged.conflicts)) == (None, {"f1", "d/f3"})
+    assert "collides with another path" in merged.message
+
+
 LINES = st.lists(st.sampled_from("abc"), max_size=6)
 EDITS = st.dictionaries(st.sampled_from(["f1", "f2", "d/f3"]), st.one_of(st.none(), LINES), max_size=3)
 
@@ -340,9 +353,9 @@ def test_a_merge_equals_what_git_merge_makes_in_a_checkout(
 
     got = anyio.run(merge)
     git(repo, "checkout", "-q", "-B", "check", one)
-    git(repo, "merge", "-q", "--no-edit", "--no-ff", two, ok=False)
+    said = git(repo, "merge", "--no-edit", "--no-ff", two, ok=False)
     unmerged = set(git(repo, "diff", "--name-only", "--diff-filter=U").split())
-    if unmerged:
+    if "CONFLICT" in said:
         assert got.commit is None
         assert unmerged <= set(got.conflicts)
     else:

@@ -146,10 +146,9 @@ class GitWorkspace:
             raise GitError(
                 f"cannot merge {theirs[:12]} into {ours[:12]}: {_said(done)}", "do they have a common history?"
             )
-        tree, _, rest = done.stdout.partition("\0")
-        if done.exit_code == 1:
-            names, _, messages = rest.partition("\0\0")
-            return Merged(commit=None, conflicts=tuple(dict.fromkeys(_split(names))), message=_told(messages))
+        tree, conflicts, sentences = _outcome(done.stdout)
+        if done.exit_code == 1 or conflicts:
+            return Merged(commit=None, conflicts=conflicts, message="\n".join(sentences))
         dates = (await self._door.text("show", "-s", "--format=%cd", "--date=raw", ours, theirs)).splitlines()
         latest = max(dates, key=lambda date: int(date.split()[0]))
         return Merged(commit=await self._commit_tree(tree, (ours, theirs), message, f"@{latest}"))
@@ -190,6 +189,21 @@ def _said(done: Completed) -> str:
     return re.sub(r"^(fatal|error|merge-tree): ", "", (done.stderr.strip().splitlines() or ["git says no more"])[0])
 
 
-def _told(messages: str) -> str:
-    """The sentences among merge-tree's NUL-separated records: `count, path…, kind, sentence`."""
-    return "\n".join(part.strip() for part in messages.split("\0") if part.startswith("CONFLICT") and ": " in part)
+def _outcome(listing: str) -> tuple[str, tuple[str, ...], list[str]]:
+    """What `merge-tree -z --name-only --messages` prints: the tree, all paths in conflict, git's sentences about them.
+
+    The listing is `tree, path…, "", (count, path…, kind, sentence)…`. Git (2.39 at least) calls some merges clean whose
+    own messages say CONFLICT, with conflict markers in the tree: two renames that collide. The messages are believed.
+    """
+    tree, *fields = listing.split("\0")
+    end = fields.index("")
+    paths, sentences = fields[:end], []
+    at = end + 1
+    while at < len(fields) and fields[at]:
+        count = int(fields[at])
+        named, kind, sentence = fields[at + 1 : at + 1 + count], fields[at + 1 + count], fields[at + 2 + count]
+        if kind.startswith("CONFLICT"):
+            paths += named
+            sentences.append(sentence.strip())
+        at += count + 3
+    return tree, tuple(dict.fromkeys(paths)), sentences

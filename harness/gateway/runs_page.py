@@ -212,7 +212,15 @@ class Console:
         folder.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "harness", "resume", "-C", str(self._settings.root), "--", run_id]
         with (folder / "resume.log").open("ab") as log:
-            subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            # The shell ends at once, so that the run is init's child and not a zombie of ours.
+            shell = subprocess.Popen(
+                ["sh", "-c", '"$@" &', "sh", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        shell.wait()
 
     async def _acting(self, request: Request) -> tuple[Run | None, Response]:
         """The run to act on; or None and why not. The header is one that no form of another site can send."""

@@ -146,6 +146,19 @@ async def test_cancel_asks_the_run_to_stop(settings: Settings, journal: SqliteJo
     assert Stop(settings.state).cancelled(LIVE.id)
 
 
+async def test_resume_starts_harness_resume_on_its_own(settings: Settings, journal: SqliteJournal) -> None:
+    stopped = make_run(seed=9, status="interrupted")
+    await journal.save(stopped)
+    async with browsing(settings) as client:
+        assert "Resume" in (await client.get(f"/runs/{stopped.id}")).text
+        answer = await client.post(f"/console/runs/{stopped.id}/resume", headers=ACT)
+        assert answer.status_code == 200
+    log = settings.state / "runs" / stopped.id / "resume.log"
+    with anyio.fail_after(15):
+        while not log.read_text():
+            await anyio.sleep(0.1)
+
+
 def test_the_token_is_kept_for_its_owner(settings: Settings) -> None:
     assert console_token(settings) != console_token(settings), "nowhere to keep it yet"
     settings.state.mkdir()

@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.config.settings import Settings
 from harness.errors import IssueNotFound, MissingTool, TrackerError
-from harness.trackers.gastown import Town, find_town, in_order, read_convoy
+from harness.protocols import Wanted
+from harness.trackers.gastown import Convoy, ConvoyTracker, Town, find_town, in_order, read_convoy
+from harness.trackers.jsonl import JsonlTracker
 from harness.types import Issue
+from tests.contracts.tracker import make
 
 OLD = '{"id": "hq-cv-a", "title": "T", "status": "open", "tracked": [{"id": "cs-1", "title": "x", "status": "open"}]}'
 NEW = '{"id": "hq-cv-a", "title": "T", "status": "open", "owned": false, "tracked": [{"id": "cs-1", "status": ""}]}'
@@ -71,6 +75,50 @@ def test_a_broken_route_is_named(tmp_path: Path) -> None:
     (tmp_path / ".beads" / "routes.jsonl").write_text('{"prefix":"a-","path":"."}\nnope\n')
     with pytest.raises(TrackerError, match=r"routes\.jsonl:2"):
         find_town(tmp_path)
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> JsonlTracker:
+    (tmp_path / ".beads").mkdir()
+    (tmp_path / ".beads" / "issues.jsonl").touch()
+    return JsonlTracker(Settings(root=tmp_path))
+
+
+async def test_what_befalls_a_convoy_befalls_its_members(inner: JsonlTracker) -> None:
+    first = await make(inner, "first", priority=3, labels=("security", "complexity:trivial", "model:haiku"))
+    second = await make(inner, "second", priority=0, blocked_by=(first,), labels=("ui", "harness:failed"))
+    tracker = ConvoyTracker(Convoy(id="hq-cv-a", title="Both"), [first, second], inner)
+    epic = await tracker.get("hq-cv-a")
+    assert (epic.type, epic.priority, epic.title) == ("epic", 0, "Both")
+    assert epic.labels == ("security", "ui"), "risk concerns all; a member's size, model and history do not"
+    assert first in epic.body and second in epic.body
+    assert {child.id: child.blocked_by for child in await tracker.children("hq-cv-a")} == {first: (), second: (first,)}
+    assert await tracker.claim("hq-cv-a", "me")
+    assert {(await inner.get(issue)).assignee for issue in (first, second)} == {"me"}
+    await tracker.release("hq-cv-a", "no luck", "me", ("harness:failed",))
+    assert {(await inner.get(issue)).status for issue in (first, second)} == {"open"}
+    found = await tracker.file(Issue(id="", title="found"), "hq-cv-a", "me")
+    assert (await inner.get(found)).blocked_by == ()
+    await tracker.close("hq-cv-a", "done", "me")
+    assert await tracker.children("hq-cv-a") == []
+
+
+async def test_a_convoy_is_claimed_whole_or_not_at_all(inner: JsonlTracker) -> None:
+    first, second = await make(inner, "first"), await make(inner, "second")
+    await inner.claim(second, "somebody")
+    tracker = ConvoyTracker(Convoy(id="hq-cv-a", title="Both"), [first, second], inner)
+    assert not await tracker.claim("hq-cv-a", "me")
+    assert (await inner.get(first)).assignee is None
+    assert (await inner.get(second)).assignee == "somebody"
+
+
+async def test_other_issues_pass_through(inner: JsonlTracker) -> None:
+    member, other = await make(inner, "member"), await make(inner, "other")
+    tracker = ConvoyTracker(Convoy(id="hq-cv-a", title=""), [member], inner)
+    assert await tracker.claim(other, "me")
+    assert (await tracker.get(other)).assignee == "me" and (await inner.get(member)).assignee is None
+    assert await tracker.children(other) == []
+    assert [issue.id for issue in await tracker.ready(Wanted())] == [member]
 
 
 @given(st.lists(st.sets(st.integers(0, 9)), max_size=10))

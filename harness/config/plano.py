@@ -7,14 +7,12 @@ do is refused by its name; what it does another way is a warning.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field
-
+from harness.config.plano_file import LegacyListeners, PlanoFile, Preference, Provider, RateLimit, SessionCache, Traffic
 from harness.config.reading import validate
 from harness.errors import ConfigError
-from harness.types import Value
 
 NEEDS_BASE_URL = ("azure_openai", "ollama", "qwen", "amazon_bedrock", "plano")
 SUPPORTED = (
@@ -29,151 +27,6 @@ _UNSUPPORTED = {
     "prompt_guards": "there is no jailbreak guard here", "system_prompt": "prompts are passed on untouched",
 }  # fmt: skip
 """Top-level keys → why they are refused."""
-
-
-class _Interface(Value):
-    name: str
-    description: str
-
-
-class _Provider(Value):
-    model: str
-    name: str | None = None
-    access_key: str | None = None
-    default: bool = False
-    base_url: str | None = None
-    passthrough_auth: bool = False
-    http_host: str | None = None
-    provider_interface: Literal[
-        "plano", "deepseek", "groq", "mistral", "openai", "xiaomi", "gemini", "chatgpt", "digitalocean", "vercel",
-        "openrouter", "edenai", "moonshotai",
-    ] | None = None  # fmt: skip
-    headers: dict[str, str] = {}
-    routing_preferences: tuple[_Interface, ...] = ()
-
-
-class _Listener(Value):
-    type: Literal["model", "prompt", "agent"]
-    name: str
-    port: int | None = None
-    address: str | None = None
-    timeout: str | None = None
-    router: str | None = None
-    max_retries: int | None = None
-    agents: tuple[dict[str, Any], ...] = ()
-    input_filters: tuple[str, ...] = ()
-    output_filters: tuple[str, ...] = ()
-
-
-class _Traffic(Value):
-    address: str | None = None
-    port: int | None = None
-    message_format: Literal["openai"] | None = None
-    timeout: str | None = None
-
-
-class _LegacyListeners(Value):
-    ingress_traffic: _Traffic | None = None
-    egress_traffic: _Traffic | None = None
-
-
-class _Alias(Value):
-    target: str
-
-
-class _Policy(Value):
-    prefer: Literal["cheapest", "fastest", "none"]
-
-
-class _Preference(Value):
-    name: str
-    description: str
-    models: tuple[str, ...] = Field(min_length=1)
-    selection_policy: _Policy | None = None
-
-
-class _SessionCache(Value):
-    type: Literal["memory", "redis"] = "memory"
-    url: str | None = None
-    tenant_header: str | None = None
-
-
-class _Routing(Value):
-    session_ttl_seconds: int | None = Field(None, ge=1)
-    session_max_entries: int | None = Field(None, ge=1, le=10_000)
-    session_cache: _SessionCache | None = None
-    routing_budget: dict[str, Any] | None = None
-    route_on_user_only: bool = False
-    llm_provider: str | None = None
-    model: str | None = None
-
-
-class _Overrides(Value):
-    llm_routing_model: str | None = None
-    orchestrator_model_context_length: int | None = None
-    upstream_connect_timeout: str | None = None
-    disable_signals: bool | None = None
-    agent_orchestration_model: str | None = None
-    prompt_target_intent_matching_threshold: float | None = None
-    optimize_context_window: bool | None = None
-    use_agent_orchestrator: bool | None = None
-    upstream_tls_ca_path: str | None = None
-
-
-class _Caching(Value):
-    enabled: bool = False
-    session_affinity: bool = True
-    inject_cache_control: bool = True
-    min_prefix_tokens: int = Field(1024, ge=1)
-    session_ttl_seconds: int | None = Field(None, ge=1)
-
-
-class _Selector(Value):
-    key: str
-    value: str | None = None
-
-
-class _Limit(Value):
-    tokens: int
-    unit: str
-
-
-class _RateLimit(Value):
-    model: str
-    selector: _Selector
-    limit: _Limit
-
-
-class _Tracing(Value):
-    random_sampling: int | None = None
-    trace_arch_internal: bool | None = None
-    opentracing_grpc_endpoint: str | None = None
-    span_attributes: dict[str, Any] | None = None
-    exporters: tuple[dict[str, Any], ...] = ()
-
-
-class _Storage(Value):
-    type: Literal["memory", "postgres"]
-    connection_string: str | None = None
-
-
-class PlanoFile(Value):
-    """The parts of Plano's file that this gateway understands."""
-
-    version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"]
-    listeners: tuple[_Listener, ...] | _LegacyListeners
-    model_providers: tuple[_Provider, ...] | None = None
-    llm_providers: tuple[_Provider, ...] | None = None
-    model_aliases: dict[str, _Alias] = {}
-    routing_preferences: tuple[_Preference, ...] = ()
-    routing: _Routing = _Routing()
-    overrides: _Overrides = _Overrides()
-    prompt_caching: _Caching = _Caching()
-    ratelimits: tuple[_RateLimit, ...] = ()
-    tracing: _Tracing = _Tracing()
-    mode: Literal["llm", "prompt"] | None = None
-    model_metrics_sources: tuple[dict[str, Any], ...] = ()
-    state_storage: _Storage | None = None
 
 
 def is_plano(data: Mapping[str, Any]) -> bool:
@@ -250,8 +103,8 @@ class _Reading:
 
     def _listener(self) -> dict[str, Any]:
         found = self.file.listeners
-        if isinstance(found, _LegacyListeners):
-            egress = found.egress_traffic or _Traffic()
+        if isinstance(found, LegacyListeners):
+            egress = found.egress_traffic or Traffic()
             address, port = egress.address, egress.port
         else:
             models = [listener for listener in found if listener.type == "model"]
@@ -301,7 +154,7 @@ class _Reading:
                 names.add(name)
             yield self._row(row, provider.strip(), wildcard, path)
 
-    def _row(self, row: _Provider, provider: str, wildcard: bool, path: tuple[str | int, ...]) -> dict[str, Any]:
+    def _row(self, row: Provider, provider: str, wildcard: bool, path: tuple[str | int, ...]) -> dict[str, Any]:
         if wildcard and row.default:
             raise self.fail((*path, "default"), f"{row.model} stands for many models and cannot be the default")
         if row.http_host:
@@ -356,7 +209,7 @@ class _Reading:
 
     def _session(self) -> dict[str, Any]:
         routing, caching = self.file.routing, self.file.prompt_caching
-        cache = routing.session_cache or _SessionCache()
+        cache = routing.session_cache or SessionCache()
         if cache.type == "redis" and not cache.url:
             raise self.fail(
                 ("routing", "session_cache", "url"), "is missing", "a redis cache needs e.g. redis://localhost:6379"
@@ -404,7 +257,7 @@ class _Reading:
                             "add one to model_metrics_sources, e.g. {type: cost, provider: models.dev}")  # fmt: skip
         return [dict(source) for source in self.file.model_metrics_sources]
 
-    def _rate(self, row: _RateLimit) -> dict[str, Any]:
+    def _rate(self, row: RateLimit) -> dict[str, Any]:
         return {"model": row.model, "tokens": row.limit.tokens, "per": row.limit.unit, "header": row.selector.key,
                 **({"value": row.selector.value} if row.selector.value is not None else {})}  # fmt: skip
 
@@ -417,7 +270,7 @@ class _Reading:
         )
 
 
-def _route(preference: _Preference) -> dict[str, Any]:
+def _route(preference: Preference) -> dict[str, Any]:
     route = {"name": preference.name, "description": preference.description, "models": list(preference.models)}
     policy = preference.selection_policy
     return route | ({"prefer": policy.prefer} if policy else {})

@@ -19,8 +19,8 @@ from harness.config.targets import Target, resolve
 from harness.gateway import conversation
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.exchange import Asked, Decision
+from harness.gateway.prepare import HOME
 from harness.gateway.refusal import Refusal
-from harness.gateway.relay import HOME
 from harness.routing.affinity import Affinity, Session, derived_session, prefix_hash, session_of
 from harness.routing.scenarios import ChatFacts, classify, is_web_search
 from harness.routing.switching import Proposal, Settled
@@ -35,6 +35,9 @@ class Matcher(Protocol):
         self, routes: Sequence[Route], turns: Sequence[conversation.Turn]
     ) -> tuple[str | None, str, tuple[str, ...]]:
         """The route that fits the conversation or None, why, and warnings."""
+
+    async def router(self, routes: Sequence[Route]) -> object:
+        """Make ready for these routes."""
 
 
 Rank = Callable[[Sequence[str], str], Awaitable[tuple[str, ...]]]
@@ -70,6 +73,11 @@ class Decider:
         self._matcher, self._affinity, self._rank, self._cooldown = matcher, affinity, rank, cooldown
         self._advice = tuple(advice)
         self._targets: dict[str, Target | None] = {}
+
+    async def warm(self) -> None:
+        """Load what the configured routes need before the first request waits for it."""
+        if self._section.routes and self._matcher is not None:
+            await self._matcher.router(self._section.routes)
 
     def target(self, name: str) -> Target | None:
         """The target of a name, aliases followed; None when nothing answers to it."""

@@ -117,9 +117,9 @@ def _walked(value: Any, filters: Sequence[_Filter], what: str, path: str) -> Any
         for one in filters:
             cut = one.cut(value)
             if cut != value and one.block:
-                place = f" ({path})" if path else ""
-                raise Refusal(400 if what == "request" else 502, f"filter '{one.name}' does not let this {what} pass{place}",
-                              param=path or None, code="filtered")  # fmt: skip
+                status, place = (400 if what == "request" else 502), f" ({path})" if path else ""
+                told = f"filter '{one.name}' does not let this {what} pass{place}"
+                raise Refusal(status, told, param=path or None, code="filtered")
             value = cut
         return value
     if isinstance(value, dict):

@@ -6,110 +6,29 @@ sent, never for a 4xx that every model would give. Each model is tried once.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from harness.config.targets import Target, WireName
-from harness.gateway.body import with_model
 from harness.gateway.conversation import estimated_tokens
-from harness.gateway.exchange import CREDENTIALS, HOP_BY_HOP, OURS, Asked, Decision, Record, credential
+from harness.gateway.exchange import HOP_BY_HOP, Asked, Decision, Record
 from harness.gateway.filters import Filters
 from harness.gateway.limits import RateLimiter
+from harness.gateway.prepare import Sendable, prepare
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate import Translation, error_in, provider_message
-from harness.gateway.translate.messages import FOREIGN_SIGNATURE
+from harness.gateway.sse import begun, whole_events
+from harness.gateway.translate import error_in
 from harness.gateway.translate.stream_in import read_stream
 from harness.gateway.upstream import Reply, Unreachable, Upstream
 from harness.gateway.usage import StreamTap, usage_from
 from harness.types import Usage
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-HOME: dict[WireName, str] = {"messages": "anthropic", "chat": "openai", "responses": "openai"}
-"""Whose credential a client of each wire format carries."""
 _RETRY = frozenset((408, 429, 500, 502, 503, 504, 520, 522, 524, 529))
-_FOREIGN = re.compile(rb'"signature"\s*:\s*"' + FOREIGN_SIGNATURE.encode() + b'"')
-_SPLICE_LIMIT = 1 << 20
-
-
-@dataclass(slots=True)
-class Sendable:
-    """One model's version of the request."""
-
-    target: Target
-    url: str
-    headers: dict[str, str]
-    body: bytes
-    translation: Translation | None
-
-
-def prepare(asked: Asked, target: Target, via: str) -> Sendable:
-    """The request as this model's provider wants it; raises Refusal when it cannot be said there."""
-    form: WireName = asked.form if asked.form in target.urls else target.format
-    if form == asked.form:
-        if form == "messages" and _FOREIGN.search(asked.raw):
-            asked = _without_foreign_thoughts(asked)
-        body = asked.raw if asked.model == target.model else with_model(asked.raw, asked.body, target.model)
-        change = None
-    else:
-        change = Translation(asked.form, form, {"model": "", **asked.body}, target.model)
-        body = change.request
-    url = target.urls[form] + (
-        f"?{asked.query}" if asked.query and change is None and "?" not in target.urls[form] else ""
-    )
-    return Sendable(target, url, _headers(asked, target, form, via), body, change)
-
-
-def _without_foreign_thoughts(asked: Asked) -> Asked:
-    """A session that changed vendors: thoughts that another vendor's model thought have no signature of Anthropic's."""
-    rows = []
-    for row in asked.body.get("messages") or ():
-        content = row.get("content") if isinstance(row, dict) else None
-        if isinstance(content, list):
-            row = {**row, "content": [block for block in content if not _is_foreign(block)]}
-            if content and not row["content"]:
-                continue
-        rows.append(row)
-    body = {**asked.body, "messages": rows}
-    return replace(asked, body=body, raw=orjson.dumps(body))
-
-
-def _is_foreign(block: Any) -> bool:
-    return isinstance(block, dict) and block.get("signature") == FOREIGN_SIGNATURE
-
-
-def _headers(asked: Asked, target: Target, form: WireName, via: str) -> dict[str, str]:
-    same = form == asked.form
-    headers = {"content-type": "application/json", "accept-encoding": "identity", "via": via}
-    for name, value in asked.headers.items():
-        foreign = not same and name.startswith(("anthropic-", "openai-", "x-stainless-", "x-claude-", "x-codex-"))
-        if name not in HOP_BY_HOP and name not in CREDENTIALS and name not in OURS and not foreign:
-            headers[name] = value
-    if form == "messages":
-        headers.setdefault("anthropic-version", "2023-06-01")
-    headers |= _credentials(asked, target, form)
-    headers |= {name.lower(): value.get_secret_value() for name, value in target.headers.items()}
-    return headers
-
-
-def _credentials(asked: Asked, target: Target, form: WireName) -> dict[str, str]:
-    if target.api_key is not None:
-        key = target.api_key.get_secret_value()
-        if form == "messages" and target.provider == "anthropic" and not key.startswith("sk-ant-oat"):
-            return {"x-api-key": key}
-        return {"api-key": key} if target.provider == "azure_openai" else {"authorization": f"Bearer {key}"}
-    if target.missing_key is not None:
-        raise Refusal(401, f"{target.name}: {target.missing_key} is not set where the gateway runs")
-    if not target.passthrough_auth and target.provider != HOME[asked.form]:
-        return {}
-    if form == asked.form == "messages":
-        return {name: asked.headers[name] for name in ("authorization", "x-api-key") if asked.headers.get(name)}
-    given = credential(asked.headers)
-    return {"authorization": f"Bearer {given}"} if given else {}
 
 
 @dataclass
@@ -182,7 +101,7 @@ class Relay:
                         self.failed(target.name, f"answered {reply.status}", _retry_after(reply))
                     elif reply.status < 400:
                         self.answered(target.name)
-                    return reply, sent, await _begun(reply)
+                    return reply, sent, await begun(reply)
             except Unreachable as error:
                 problem, wait = str(error), None
             self.failed(target.name, problem, wait)
@@ -239,7 +158,7 @@ class Relay:
     ) -> None:
         """Events go out as they arrive, whole: half an event is no use to a client, and would spoil the error event."""
         tap = StreamTap(asked.form)
-        events = _whole_events(first) if sent.translation is None else sent.translation.stream(_whole_events(first))
+        events = whole_events(first) if sent.translation is None else sent.translation.stream(whole_events(first))
         if self.filters.response_filters:
             events = self._filtered(asked.form, events)
         began = time.perf_counter()
@@ -274,49 +193,6 @@ class Relay:
 
         found = [event async for several in read_stream(form, once()) for event in several]
         yield self.filters.events(form, found, held)
-
-
-async def _begun(reply: Reply) -> AsyncIterator[bytes]:
-    """The reply's chunks, once the first is here: a model that dies before it can still be replaced."""
-    chunks = reply.chunks()
-    try:
-        first = await anext(chunks, b"")
-    except Unreachable:
-        reply.close()
-        raise
-    if reply.streams and reply.status < 400 and first.startswith((b"event: error", b'data: {"error"')):
-        reply.close()
-        told = first.partition(b"data:")[2].partition(b"\n")[0].strip()
-        raise Unreachable("body", f"answered with an error: {provider_message(told)}")
-
-    async def go_on() -> AsyncIterator[bytes]:
-        yield first
-        async for chunk in chunks:
-            yield chunk
-
-    return go_on()
-
-
-async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    held = b""
-    async for chunk in chunks:
-        data = held + chunk if held else chunk
-        end = _last_boundary(data)
-        if not end and len(data) > _SPLICE_LIMIT:
-            end = len(data)
-        held = data[end:]
-        if end:
-            yield data[:end] if held else data
-    if held:
-        yield held
-
-
-def _last_boundary(data: bytes) -> int:
-    """Where the last whole event ends; 0 when none does."""
-    if data.endswith(b"\n\n"):
-        return len(data)
-    unix, dos = data.rfind(b"\n\n"), data.rfind(b"\r\n\r\n")
-    return max(unix + 2 if unix >= 0 else 0, dos + 4 if dos >= 0 else 0)
 
 
 def _whole_usage(sent: Sendable, asked: Asked, body: bytes) -> Usage | None:

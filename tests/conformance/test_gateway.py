@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from harness.config.gateway import GatewaySettings, build
-from harness.config.plano import PlanoFile, kimi_base_url, plano_section
+from harness.config.plano import kimi_base_url, plano_section
+from harness.config.plano_file import PlanoFile
 from harness.config.reading import expand, validate
 from harness.config.settings import Settings
 from harness.config.targets import endpoint, known_providers, resolve

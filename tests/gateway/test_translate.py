@@ -15,8 +15,8 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 from pydantic import TypeAdapter
 
 from harness.gateway.exchange import Asked
+from harness.gateway.prepare import prepare
 from harness.gateway.refusal import Refusal
-from harness.gateway.relay import prepare
 from harness.gateway.translate import Translation, chat, messages, responses
 from harness.gateway.translate.neutral import Call, Image, Prompt, Result, Text, Tool, Turn
 from tests.gateway.running import settings_for

@@ -14,7 +14,7 @@ import orjson
 
 from harness.config.targets import WireName
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate import chat, messages, responses
+from harness.gateway.translate import chat, chat_answer, messages, messages_answer, responses, responses_answer
 from harness.gateway.translate.neutral import Answer, Prompt
 from harness.gateway.translate.stream_in import read_stream
 from harness.gateway.translate.stream_out import WRITERS
@@ -30,9 +30,9 @@ _WRITE: dict[WireName, Callable[[Prompt], dict[str, Any]]] = {
     "responses": responses.write_request,
 }
 _READ_ANSWER: dict[WireName, Callable[[Mapping[str, Any]], Answer]] = {
-    "messages": messages.read_answer,
-    "chat": chat.read_answer,
-    "responses": responses.read_answer,
+    "messages": messages_answer.read_answer,
+    "chat": chat_answer.read_answer,
+    "responses": responses_answer.read_answer,
 }
 
 
@@ -61,10 +61,10 @@ class Translation:
         except (AttributeError, TypeError, KeyError):
             raise Refusal(502, "the provider's answer is not in its own format", code="upstream_nonsense") from None
         if self.client == "messages":
-            return orjson.dumps(messages.write_answer(answer))
+            return orjson.dumps(messages_answer.write_answer(answer))
         if self.client == "chat":
-            return orjson.dumps(chat.write_answer(answer))
-        return orjson.dumps(responses.write_answer(answer, self._prompt.tools))
+            return orjson.dumps(chat_answer.write_answer(answer))
+        return orjson.dumps(responses_answer.write_answer(answer, self._prompt.tools))
 
     async def stream(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """A provider's stream of whole events, in the client's format."""
@@ -83,6 +83,6 @@ def error_in(client: WireName, body: bytes, status: int) -> bytes:
 def provider_message(body: bytes) -> str:
     """What a provider's error body says; the beginning of one that is not JSON."""
     try:
-        return messages.error_text(orjson.loads(body))[0]
+        return messages_answer.error_text(orjson.loads(body))[0]
     except orjson.JSONDecodeError:
         return body[:300].decode("utf-8", "replace").strip() or "the provider gave no reason"

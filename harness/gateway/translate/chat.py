@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from harness.gateway.refusal import Refusal
 from harness.gateway.translate.neutral import (
-    Answer,
     Call,
-    Count,
     Document,
     Fields,
     Image,
     Part,
     Prompt,
     Result,
-    Stop,
     Text,
     Thought,
     Tool,
@@ -42,20 +38,6 @@ DROPPED = (
     "moderation",
     "prediction",
 )
-_STOPS: dict[str, Stop] = {
-    "stop": "end",
-    "tool_calls": "tool",
-    "function_call": "tool",
-    "length": "length",
-    "content_filter": "refusal",
-}
-_REASONS: dict[Stop, str] = {
-    "end": "stop",
-    "tool": "tool_calls",
-    "length": "length",
-    "stop_sequence": "stop",
-    "refusal": "content_filter",
-}
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^,]*)?;base64,(.*)", re.DOTALL)
 
 
@@ -117,7 +99,7 @@ def _turns(row: Any, where: str) -> Iterator[Turn]:
         said: list[Part] = [] if content is None else list(_parts(content, f"{where}.content"))
         thought = row.get("reasoning_content") or row.get("reasoning")
         before = [Thought(thought)] if isinstance(thought, str) else []
-        calls = [_call(call, f"{where}.tool_calls.{number}") for number, call in enumerate(row.get("tool_calls") or ())]
+        calls = [call(one, f"{where}.tool_calls.{number}") for number, one in enumerate(row.get("tool_calls") or ())]
         yield Turn("assistant", (*before, *said, *calls))
     elif role == "tool":
         parts = tuple(part for part in _parts(content, f"{where}.content") if isinstance(part, Text | Image))
@@ -126,13 +108,14 @@ def _turns(row: Any, where: str) -> Iterator[Turn]:
         raise Refusal(400, f"{where}.role: expected system, developer, user, assistant or tool", param=f"{where}.role")
 
 
-def _call(call: Any, path: str) -> Call:
-    kind = call.get("type", "function") if isinstance(call, dict) else None
-    inner = call.get(kind) if kind in ("function", "custom") else None
+def call(row: Any, path: str) -> Call:
+    """One of a message's `tool_calls`; raises Refusal."""
+    kind = row.get("type", "function") if isinstance(row, dict) else None
+    inner = row.get(kind) if kind in ("function", "custom") else None
     if not isinstance(inner, dict):
         raise Refusal(400, f"{path}: expected a function call", param=path)
     return Call(
-        str(call.get("id", "")), str(inner.get("name", "")), str(inner.get("arguments") or inner.get("input") or "{}")
+        str(row.get("id", "")), str(inner.get("name", "")), str(inner.get("arguments") or inner.get("input") or "{}")
     )
 
 
@@ -309,79 +292,3 @@ def _written_tool(tool: Tool) -> dict[str, Any]:
     if tool.strict is not None:
         row["strict"] = tool.strict
     return row
-
-
-def read_answer(body: Mapping[str, Any]) -> Answer:
-    """A whole Chat Completions reply; its first choice."""
-    choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    message = choice.get("message") or {}
-    parts: list[Text | Call | Thought] = []
-    thought = message.get("reasoning_content") or message.get("reasoning")
-    if isinstance(thought, str) and thought:
-        parts.append(Thought(thought))
-    text = message.get("content") or message.get("refusal")
-    if isinstance(text, str) and text:
-        parts.append(Text(text))
-    parts += [_call(call, f"tool_calls.{number}") for number, call in enumerate(message.get("tool_calls") or ())]
-    stop = "refusal" if message.get("refusal") else stop_of(choice.get("finish_reason"))
-    if stop == "end" and any(isinstance(part, Call) for part in parts):
-        stop = "tool"  # some servers finish tool calls with `stop`
-    return Answer(str(body.get("id", "")), str(body.get("model", "")), tuple(parts), stop, count_of(body.get("usage")))
-
-
-def stop_of(reason: Any) -> Stop:
-    return _STOPS.get(str(reason), "end")
-
-
-def count_of(usage: Any) -> Count | None:
-    if not isinstance(usage, dict):
-        return None
-    details, out = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
-    cached = details.get("cached_tokens") or 0
-    return Count(
-        max(0, (usage.get("prompt_tokens") or 0) - cached),
-        usage.get("completion_tokens") or 0,
-        cached,
-        reasoning=out.get("reasoning_tokens") or 0,
-    )
-
-
-def write_answer(answer: Answer) -> dict[str, Any]:
-    """A whole Chat Completions reply."""
-    message: dict[str, Any] = {"role": "assistant", "content": plain(answer.parts) or None, "refusal": None}
-    if answer.stop == "refusal":
-        message["refusal"], message["content"] = message["content"], None
-    thoughts = "\n".join(part.text for part in answer.parts if isinstance(part, Thought))
-    if thoughts:
-        message["reasoning_content"] = thoughts
-    calls = [part for part in answer.parts if isinstance(part, Call)]
-    if calls:
-        message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in calls
-        ]
-    body: dict[str, Any] = {
-        "id": answer.id,
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": answer.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": reason_of(answer.stop), "logprobs": None}],
-    }
-    return body | ({"usage": usage_of(answer.count)} if answer.count else {})
-
-
-def reason_of(stop: Stop) -> str:
-    return _REASONS[stop]
-
-
-def usage_of(count: Count) -> dict[str, Any]:
-    """Everything read counts as prompt, cached or not."""
-    prompt = count.input + count.cache_read + count.cache_write
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": count.output,
-        "total_tokens": prompt + count.output,
-        "prompt_tokens_details": {"cached_tokens": count.cache_read},
-        "completion_tokens_details": {"reasoning_tokens": count.reasoning},
-    }

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from harness.config.targets import WireName
-from harness.gateway.translate import chat, messages, responses
+from harness.gateway.translate import chat_answer, messages_answer, responses_answer
 from harness.gateway.translate.neutral import Began, Count, Delta, Ended, Event, Failed, Ping, Stop
 
 
@@ -50,7 +50,7 @@ def _payloads(chunk: bytes) -> Iterator[dict[str, Any]]:
 
 
 def _failure(data: dict[str, Any]) -> Failed:
-    message, code = messages.error_text(data)
+    message, code = messages_answer.error_text(data)
     return Failed(message, str(code or "upstream_error"))
 
 
@@ -82,11 +82,11 @@ class MessagesReader:
                 yield Delta("call", data.get("index", 0), "", str(block.get("id", "")), str(block.get("name", "")))
         elif kind == "message_start":
             message = data.get("message") or {}
-            self._count = messages.count_of(message.get("usage")) or Count()
+            self._count = messages_answer.count_of(message.get("usage")) or Count()
             yield Began(str(message.get("id", "")), str(message.get("model", "")), self._count)
         elif kind == "message_delta":
-            self._stop = messages.stop_of((data.get("delta") or {}).get("stop_reason"))
-            last = messages.count_of(data.get("usage")) or Count()
+            self._stop = messages_answer.stop_of((data.get("delta") or {}).get("stop_reason"))
+            last = messages_answer.count_of(data.get("usage")) or Count()
             self._count = Count(
                 last.input or self._count.input,
                 last.output,
@@ -134,12 +134,12 @@ class ChatReader:
         if not self._began:
             self._began = True
             yield Began(str(data.get("id", "")), str(data.get("model", "")))
-        self._count = chat.count_of(data.get("usage")) or self._count
+        self._count = chat_answer.count_of(data.get("usage")) or self._count
         choices = data.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         yield from self._delta(choice.get("delta") or {})
         if choice.get("finish_reason"):
-            self._stop = chat.stop_of(choice["finish_reason"])
+            self._stop = chat_answer.stop_of(choice["finish_reason"])
 
     def _delta(self, delta: dict[str, Any]) -> Iterator[Event]:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
@@ -201,7 +201,8 @@ class ResponsesReader:
             self._over = True
             response = data.get("response") or {}
             yield Ended(
-                responses.stop_of(response, self._called, self._refused), responses.count_of(response.get("usage"))
+                responses_answer.stop_of(response, self._called, self._refused),
+                responses_answer.count_of(response.get("usage")),
             )
         elif kind == "response.failed":
             self._over = True

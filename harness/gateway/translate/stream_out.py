@@ -10,7 +10,7 @@ import orjson
 
 from harness.config.targets import WireName
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate import chat, messages, responses
+from harness.gateway.translate import chat_answer, messages, messages_answer, responses_answer
 from harness.gateway.translate.neutral import Began, Call, Count, Delta, Ended, Event, Failed, Prompt, Text, Thought
 
 
@@ -42,14 +42,14 @@ class MessagesWriter:
                 "content": [],
                 "stop_reason": None,
                 "stop_sequence": None,
-                "usage": messages.usage_of(event.count),
+                "usage": messages_answer.usage_of(event.count),
             }
             return _named("message_start", {"type": "message_start", "message": message})
         if isinstance(event, Ended):
             delta = {
                 "type": "message_delta",
-                "delta": {"stop_reason": messages.reason_of(event.stop), "stop_sequence": None},
-                "usage": messages.usage_of(event.count),
+                "delta": {"stop_reason": messages_answer.reason_of(event.stop), "stop_sequence": None},
+                "usage": messages_answer.usage_of(event.count),
             }
             return self._close() + _named("message_delta", delta) + _named("message_stop", {"type": "message_stop"})
         if isinstance(event, Failed):
@@ -111,9 +111,9 @@ class ChatWriter:
             }
             return self._chunk({"role": "assistant", "content": ""})
         if isinstance(event, Ended):
-            usage = {**self._head, "choices": [], "usage": chat.usage_of(event.count or Count())}
+            usage = {**self._head, "choices": [], "usage": chat_answer.usage_of(event.count or Count())}
             tail = b"data: " + orjson.dumps(usage) + b"\n\n" if self._usage else b""
-            return self._chunk({}, chat.reason_of(event.stop)) + tail + b"data: [DONE]\n\n"
+            return self._chunk({}, chat_answer.reason_of(event.stop)) + tail + b"data: [DONE]\n\n"
         if isinstance(event, Failed):
             return Refusal(502, event.message, code=event.code).event("chat")
         return b": ping\n\n"
@@ -152,19 +152,19 @@ class ResponsesWriter:
             return self._open(event) + self._delta(event)
         if isinstance(event, Began):
             self._id, self._model = event.id or "resp", event.model
-            response = responses.response_object(self._id, self._model, [], None, None)
+            response = responses_answer.response_object(self._id, self._model, [], None, None)
             return self._event("response.created", response=response) + self._event(
                 "response.in_progress", response=response
             )
         if isinstance(event, Ended):
             closing = self._close()
-            response = responses.response_object(
+            response = responses_answer.response_object(
                 self._id, self._model, self._output, event.stop, event.count or Count()
             )
             name = "response.completed" if response["status"] == "completed" else "response.incomplete"
             return closing + self._event(name, response=response)
         if isinstance(event, Failed):
-            response = responses.response_object(self._id, self._model, self._output, None, None)
+            response = responses_answer.response_object(self._id, self._model, self._output, None, None)
             error = {"code": event.code, "message": event.message}
             return self._event("response.failed", response=response | {"status": "failed", "error": error})
         return b": ping\n\n"
@@ -254,7 +254,7 @@ class ResponsesWriter:
             if self._kind == "thought"
             else Call(self._call[0], self._call[1], text or "{}")
         )
-        return responses.item_of(part, len(self._output), self._id, self._tools)
+        return responses_answer.item_of(part, len(self._output), self._id, self._tools)
 
     def _at(self) -> dict[str, Any]:
         return {

@@ -70,6 +70,8 @@ async def read_and_route(tracker: Tracker, router: Router, issue_id: str) -> tup
     issue = await tracker.get(issue_id)
     if issue.status != "open" or issue.assignee:
         held = f" with {issue.assignee}" if issue.assignee else ""
+        ours = (issue.assignee or "").startswith("harness")
+        cure = "`harness runs` tells of it" if ours else "`gt unsling` frees it"
         raise TrackerError(
             f"{issue.id} is {issue.status}{held}", "a bead in flight is left alone; `gt unsling` frees it"
         )

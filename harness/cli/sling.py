@@ -72,9 +72,7 @@ async def read_and_route(tracker: Tracker, router: Router, issue_id: str) -> tup
         held = f" with {issue.assignee}" if issue.assignee else ""
         ours = (issue.assignee or "").startswith("harness")
         cure = "`harness runs` tells of it" if ours else "`gt unsling` frees it"
-        raise TrackerError(
-            f"{issue.id} is {issue.status}{held}", "a bead in flight is left alone; `gt unsling` frees it"
-        )
+        raise TrackerError(f"{issue.id} is {issue.status}{held}", f"a bead in flight is left alone; {cure}")
     return issue, router.route(issue)
 
 

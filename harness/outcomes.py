@@ -2,8 +2,6 @@
 
 Standard library only, so that `harness stats` and a learned route start fast. The sums are kept in the transaction
 that adds or removes rows, so they are never out of step: 100,000 attempts are read as a few hundred sums.
-
-Money is kept in whole nano-dollars: exact for every published price per token, and SQLite can add it.
 """
 
 from __future__ import annotations
@@ -13,146 +11,25 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, astuple, dataclass, fields
-from datetime import UTC, datetime
-from decimal import Decimal
-from hashlib import sha256
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
 
 from harness.errors import JournalError
+from harness.records import DAY, OUTCOME_FIELDS, RUN_FIELDS, SUMMED, Outcome, RunOutcome, Sum, summed
 
 FILE = "outcomes.db"
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x42484F43
 """Marks the file as ours: "BHOC" in its header."""
-NANO = Decimal(1_000_000_000)
-DAY = 86_400
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One attempt at one task. Times are Unix seconds, money nano-dollars, flags 0 or 1."""
-
-    id: str
-    run_id: str
-    issue_id: str
-    task_id: str
-    round: int
-    attempt: int
-    at: int
-    tier: str
-    rank: int
-    """Of the tier among the configured ones; 0 is the cheapest."""
-    model: str
-    strategy: str
-    rule: str
-    confidence: float
-    propensity: float
-    outcome: str
-    verified: int
-    landed: int
-    success: int
-    """Verified, and accepted with the whole run; not what the model said of itself. In an experiment nothing lands."""
-    counts: int
-    """Whether it says something of the model: 0 for work cut short by a budget, a cancellation or another task."""
-    starts: int
-    """1: the task's first attempt."""
-    escalates: int
-    """1 on a task's first attempt when a stronger tier had to be asked later."""
-    escalated: int
-    """1: a weaker tier had tried before."""
-    ends: int
-    """1: the task's last attempt at this tier in this round; `stay_nusd` then holds what all of them cost."""
-    stay_nusd: int
-    cost_nusd: int
-    unpriced: int
-    """Requests whose price is unknown."""
-    seconds: float
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    quality: float | None
-    """1 to 5, from the review's verdict."""
-    scripted: int
-    experiment: int
-    keys: tuple[str, ...] = ()
-    """Evidence keys, general to special."""
-    description: str = ""
-    notes: str = ""
-    rating: int | None = None
-    """1 to 5, from a person; it stands above `quality`."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunOutcome:
-    """One run's money, in nano-dollars; None is unknown."""
-
-    run_id: str
-    issue_id: str
-    at: int
-    status: str
-    landed: int
-    scripted: int
-    experiment: int
-    tasks: int
-    cost_nusd: int
-    planning_nusd: int
-    review_nusd: int
-    redone_nusd: int
-    unpriced: int
-    baseline_tier: str
-    baseline_nusd: int | None
-    strong_tier: str
-    strong_nusd: int | None
-    seconds: float
-    total_input: int
-    cache_read: int
-    explored_nusd: int = 0
-    """What exploring was expected to cost beyond the best known tier."""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """What one evidence key knows of one tier on one day (or over many: they add up)."""
-
-    key: str
-    tier: str
-    day: int
-    rank: int
-    attempts: int = 0
-    starts: int = 0
-    escalates: int = 0
-    stays: int = 0
-    """Tasks that began at this tier and whose end there counts."""
-    solved: int = 0
-    stay_nusd: int = 0
-    late_stays: int = 0
-    """The same for tasks that came from a weaker tier: they are the harder ones."""
-    late_solved: int = 0
-    late_nusd: int = 0
-    cost_nusd: int = 0
-    rated: int = 0
-    quality: float = 0.0
-    quality_squared: float = 0.0
-    first_solved: int = 0
-    """Tasks solved by their very first attempt."""
-
-
-_SUMMED = tuple(field.name for field in fields(Sum))[4:]
-_OUTCOME = tuple(field.name for field in fields(Outcome))
-_RUN = tuple(field.name for field in fields(RunOutcome))
 
 SCHEMA = f"""
-CREATE TABLE outcomes ({", ".join(_OUTCOME)}, PRIMARY KEY (run_id, task_id, round, attempt)) WITHOUT ROWID;
+CREATE TABLE outcomes ({", ".join(OUTCOME_FIELDS)}, PRIMARY KEY (run_id, task_id, round, attempt)) WITHOUT ROWID;
 CREATE UNIQUE INDEX outcomes_by_id ON outcomes (id);
 CREATE INDEX outcomes_by_time ON outcomes (at);
-CREATE TABLE runs ({", ".join(_RUN)}, PRIMARY KEY (run_id)) WITHOUT ROWID;
+CREATE TABLE runs ({", ".join(RUN_FIELDS)}, PRIMARY KEY (run_id)) WITHOUT ROWID;
 CREATE INDEX runs_by_time ON runs (at);
-CREATE TABLE sums (key, tier, day INTEGER, scripted INTEGER, rank, {", ".join(_SUMMED)},
+CREATE TABLE sums (key, tier, day INTEGER, scripted INTEGER, rank, {", ".join(SUMMED)},
     PRIMARY KEY (key, scripted, tier, day)) WITHOUT ROWID;
 """
 
@@ -188,9 +65,9 @@ class Outcomes:
                 )
             }
             self._remove(run.run_id)
-            self._db.execute(f"INSERT INTO runs VALUES ({_marks(_RUN)})", astuple(run))
+            self._db.execute(f"INSERT INTO runs VALUES ({_marks(RUN_FIELDS)})", astuple(run))
             kept = [_rated(outcome, ratings) for outcome in outcomes]
-            self._db.executemany(f"INSERT INTO outcomes VALUES ({_marks(_OUTCOME)})", map(_row, kept))
+            self._db.executemany(f"INSERT INTO outcomes VALUES ({_marks(OUTCOME_FIELDS)})", map(_row, kept))
             self._count(kept, 1)
 
     def forget(self, run_id: str) -> int:
@@ -234,7 +111,7 @@ class Outcomes:
 
     def sums(self, keys: Iterable[str] | None = None, prefix: str = "", scripted: bool = False) -> list[Sum]:
         """Daily sums of the given keys, or of all keys that start with `prefix`."""
-        columns = ("key", "tier", "day", "rank", *_SUMMED)
+        columns = ("key", "tier", "day", "rank", *SUMMED)
         chosen = f"SELECT {', '.join(columns)} FROM sums WHERE scripted = ? AND "
         if keys is None:
             # A range instead of LIKE: it can use the primary key.
@@ -263,13 +140,13 @@ class Outcomes:
         return len(old)
 
     def _count(self, outcomes: Sequence[Outcome], sign: int) -> None:
-        add = ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMMED)
+        add = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMMED)
         self._db.executemany(
-            f"INSERT INTO sums VALUES ({_marks(_SUMMED)}, ?, ?, ?, ?, ?) "
+            f"INSERT INTO sums VALUES ({_marks(SUMMED)}, ?, ?, ?, ?, ?) "
             f"ON CONFLICT (key, scripted, tier, day) DO UPDATE SET {add}",
             [
                 (key, outcome.tier, outcome.at // DAY, outcome.scripted, outcome.rank,
-                 *(sign * value for value in _summed(outcome)))
+                 *(sign * value for value in summed(outcome)))
                 for outcome in outcomes for key in outcome.keys
             ],
         )  # fmt: skip
@@ -298,66 +175,17 @@ class Outcomes:
             raise _explained(self.path, error) from None
 
 
-def outcome_id(run_id: str, task_id: str, round_: int, attempt: int) -> str:
-    """Ten hexadecimal digits that name an attempt, the same whenever it is recorded."""
-    return sha256(f"{run_id}/{task_id}/{round_}/{attempt}".encode()).hexdigest()[:10]
-
-
-def nano(usd: Decimal) -> int:
-    """Dollars in whole nano-dollars."""
-    return int((usd * NANO).to_integral_value())
-
-
-def usd(nanos: int) -> Decimal:
-    """Nano-dollars in dollars."""
-    return Decimal(nanos) / NANO
-
-
-def as_dict(outcome: Outcome) -> dict[str, Any]:
-    """A record as it is exported: money in dollars, flags as true and false, ids spelt out."""
-    data = asdict(outcome)
-    for name in ("verified", "landed", "success", "counts", "escalated", "scripted", "experiment"):
-        data[name] = bool(data[name])
-    cost = float(usd(data.pop("cost_nusd")))
-    for inner in ("stay_nusd", "starts", "escalates", "ends", "rank"):
-        del data[inner]
-    data["keys"] = list(outcome.keys)
-    data["at"] = datetime.fromtimestamp(outcome.at, UTC).isoformat()
-    data["model_used"] = data.pop("model")
-    return data | {"cost_usd": cost, "quality_score": outcome.rating if outcome.rating is not None else outcome.quality}
-
-
-def _summed(outcome: Outcome) -> tuple[float, ...]:
-    stays = outcome.ends and outcome.counts
-    late = outcome.escalated
-    quality = outcome.rating if outcome.rating is not None else outcome.quality
-    return (
-        1,
-        outcome.starts,
-        outcome.escalates,
-        int(stays and not late),
-        int(stays and not late and outcome.success),
-        outcome.stay_nusd if stays and not late else 0,
-        int(stays and late),
-        int(stays and late and outcome.success),
-        outcome.stay_nusd if stays and late else 0,
-        outcome.cost_nusd,
-        0 if quality is None else 1,
-        quality or 0.0,
-        (quality or 0.0) ** 2,
-        int(outcome.starts and outcome.success),
-    )
-
-
 def _rated(outcome: Outcome, ratings: dict[tuple[str, int, int], tuple[int, str]]) -> Outcome:
     known = ratings.get((outcome.task_id, outcome.round, outcome.attempt))
     if known is None:
         return outcome
-    return Outcome(**{**{name: getattr(outcome, name) for name in _OUTCOME}, "rating": known[0], "notes": known[1]})
+    return Outcome(
+        **{**{name: getattr(outcome, name) for name in OUTCOME_FIELDS}, "rating": known[0], "notes": known[1]}
+    )
 
 
 def _row(outcome: Outcome) -> tuple[object, ...]:
-    values = {name: getattr(outcome, name) for name in _OUTCOME}
+    values = {name: getattr(outcome, name) for name in OUTCOME_FIELDS}
     values["keys"] = json.dumps(outcome.keys, ensure_ascii=False)
     return tuple(values.values())
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import JournalError
-from harness.outcomes import FILE, Outcomes, Sum, nano, usd
+from harness.outcomes import FILE, Outcomes
+from harness.records import Sum, nano, usd
 from tests.fakes.outcomes import make_history, make_outcome, make_run_outcome
 
 

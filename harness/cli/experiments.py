@@ -19,7 +19,8 @@ from harness.cli.common import common_options, put_json, repository_root, say, s
 from harness.cli.evaluation import told
 from harness.cli.options import since
 from harness.errors import HarnessError
-from harness.outcomes import Outcome, Outcomes, as_dict, usd
+from harness.outcomes import Outcomes
+from harness.records import Outcome, as_dict, usd
 from harness.report.evaluate import PRICE, evaluate, read_rows
 
 EXAMPLES = """examples:

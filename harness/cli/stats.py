@@ -13,7 +13,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from harness.cli.options import common_options, repository_root, since
-from harness.outcomes import DAY, Outcomes
+from harness.outcomes import Outcomes
+from harness.records import DAY
 from harness.report.metrics import Metric, Money, Stats, collect
 
 EXAMPLES = """examples:

@@ -11,7 +11,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from harness.config.settings import Settings
-from harness.outcomes import Outcome, Outcomes, RunOutcome, nano, outcome_id
+from harness.outcomes import Outcomes
+from harness.records import Outcome, RunOutcome, nano, outcome_id
 from harness.redact import redact
 from harness.report.savings import run_savings
 from harness.routing.evidence import keys_of

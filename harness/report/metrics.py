@@ -10,7 +10,8 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.outcomes import DAY, Outcomes, Sum
+from harness.outcomes import Outcomes
+from harness.records import DAY, Sum
 from harness.report.intervals import mean_ratio, ratio, wilson
 
 TARGETS = Path(__file__).with_name("targets.toml")

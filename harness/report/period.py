@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from harness import __version__
 from harness.markup import Html, join, tag
-from harness.outcomes import DAY, Outcomes, RunOutcome, usd
+from harness.outcomes import Outcomes
+from harness.records import DAY, RunOutcome, usd
 from harness.report import parts
 from harness.report.metrics import Metric, Stats, bounds, collect, load_targets
 from harness.report.parts import bars, between, count, figure, page, pill, section, spark, table, tier_class, tier_name

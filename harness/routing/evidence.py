@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import erf, sqrt
 
-from harness.outcomes import Sum
+from harness.records import Sum
 from harness.types import Issue
 
 ROOT = "*"

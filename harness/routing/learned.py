@@ -16,9 +16,10 @@ from pathlib import Path
 
 from harness.config.settings import Settings
 from harness.errors import MissingTool
-from harness.outcomes import FILE, Outcomes, nano
+from harness.outcomes import FILE, Outcomes
 from harness.pricing import cost_of
 from harness.protocols import Considered, Opinion
+from harness.records import nano
 from harness.routing.evidence import Belief, Tally, base_rule, believe, chance_above, keys_of, tally
 from harness.routing.neighbours import Near, Neighbours, newest
 from harness.types import Issue, TraceLine, Usage

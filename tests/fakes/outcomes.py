@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.outcomes import DAY, Outcome, RunOutcome, outcome_id
+from harness.records import DAY, Outcome, RunOutcome, outcome_id
 
 NOW = 1_795_000_000
 RULES = {"mechanical-verb": 0.93, "one-file": 0.88, "default": 0.72, "risk-words": 0.60, "design-words": 0.66}

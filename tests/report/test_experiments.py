@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.config.settings import Settings
-from harness.outcomes import Outcomes, as_dict
+from harness.outcomes import Outcomes
+from harness.records import as_dict
 from harness.report.experiments import forget, quality, record, records, run_outcome
 from harness.types import Finding, Integration, Review, Run
 from tests.fakes.runs import make_attempt, make_run

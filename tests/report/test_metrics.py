@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.stats import sparkline
-from harness.outcomes import DAY, Outcomes
+from harness.outcomes import Outcomes
+from harness.records import DAY
 from harness.report.intervals import mean_ratio, ratio, wilson
 from harness.report.metrics import Metric, collect
 from tests.fakes.outcomes import NOW, make_history, make_outcome, make_run_outcome

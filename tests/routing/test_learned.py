@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.config.settings import LearnedSettings, RoutingSettings, Settings
-from harness.outcomes import DAY, Outcomes
+from harness.outcomes import Outcomes
 from harness.protocols import Opinion
+from harness.records import DAY
 from harness.routing.evidence import Belief, Tally, believe, chance_above, keys_of, leading_word, tally
 from harness.routing.learned import LearnedStrategy, break_even, harmless, weigh
 from harness.routing.neighbours import Neighbours

@@ -77,7 +77,7 @@ class Agent:
     @property
     def asked(self) -> int:
         """Model requests made; an agent that goes its own way to its model counts as one."""
-        return len(self.door.log) if self.door else 1
+        return (_least(len(self.door.log), self.door.most) or 0) if self.door else 1
 
     def judged(self, worked: Worked) -> Worked:
         """The session's end as it is, unless the agent failed because its provider did: that is no failure of the work.

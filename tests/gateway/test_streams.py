@@ -130,3 +130,53 @@ def test_a_slow_client_holds_nobody_up() -> None:
             )
             gateway.wait_until(lambda: up.requests == 1)
             assert len(httpx2.post(gateway.url + PATHS["chat"], json=BODIES["chat"]).content) == 400 * len(flood)
+
+
+@pytest.mark.parametrize(
+    "head,body,status,told",
+    [
+        (b"HTTP/1.1 503 Unavailable\r\ncontent-type: text/html\r\n", b"<html>down</html>", 503, "down"),
+        (b"HTTP/1.1 302 Found\r\nlocation: https://elsewhere.example/\r\n", b"", 502, "redirect"),
+        (b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n", b'{"cut":', 502, "broke"),
+        (b"nonsense\r\n", b"", 502, "not valid HTTP"),
+    ],
+)
+def test_answers_that_are_none(head: bytes, body: bytes, status: int, told: str) -> None:
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        length = b"" if b"content-length" in head else b"content-length: %d\r\n" % len(body)
+        writer.write(head + length + b"\r\n" + body)
+        await writer.drain()
+
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
+        reply = httpx2.post(gateway.url + PATHS["messages"], json={**BODIES["messages"], "stream": False}, timeout=10)
+        assert reply.status_code == status, reply.text
+        error = reply.json()
+        assert error["type"] == "error" and told in error["error"]["message"], reply.text
+        assert httpx2.get(gateway.url + "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("target", ["anthropic/m", "openai/m"])
+def test_nonsense_from_a_provider_is_told(target: str) -> None:
+    with WireServer(lambda request: {"error": {"kind": "nonsense"}}) as wire:
+        with RunningGateway({"models": upstream(wire.url)}) as gateway:
+            reply = httpx2.post(
+                gateway.url + PATHS["messages"], json={**BODIES["messages"], "model": target, "stream": False}
+            )
+            assert reply.status_code in (200, 502)  # untouched where nobody has to read it
+
+
+def test_metrics_are_prometheus_text() -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    with WireServer(lambda request: {"text": "ok", "usage": {"input": 10, "output": 3}}) as wire:
+        with RunningGateway({"models": upstream(wire.url)}) as gateway:
+            for model in ("anthropic/m", 'openai/"quoted"\\'):
+                httpx2.post(
+                    gateway.url + PATHS["messages"], json={**BODIES["messages"], "model": model, "stream": False}
+                )
+            families = {
+                f.name: f for f in parser.text_string_to_metric_families(httpx2.get(gateway.url + "/metrics").text)
+            }
+            counted = {s.labels["model"]: s.value for s in families["harness_requests"].samples}
+            assert counted == {"anthropic/m": 1, 'openai/"quoted"\\': 1}
+            assert families["harness_output_tokens"].samples[0].value == 3
+            assert families["harness_request_seconds"].type == "histogram"

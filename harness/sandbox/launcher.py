@@ -38,6 +38,8 @@ LONGEST_KILL_SECONDS = 5.0
 # prctl(2) and landlock(7), from the kernel's user-space headers.
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 36, 38
 SECCOMP_MODE_FILTER = 2
+PF_EXITING = 4
+"""A process's flag, once it runs nothing any more and the kernel only clears up after it: namespaces take a while."""
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 MAKE_CHAR, MAKE_BLOCK, TRUNCATE, IOCTL_DEV = 1 << 6, 1 << 11, 1 << 14, 1 << 15
@@ -255,8 +257,9 @@ def filter_system_calls(network: bool, abi: int) -> None:
 
 
 def descendants(ancestor: int, ended: bool = False) -> list[int]:
-    """Process ids of all that `ancestor` started, directly or not; with `ended` also those not yet collected."""
+    """Process ids of all that `ancestor` started, directly or not; with `ended` also those that run no more."""
     children: dict[int, list[int]] = {}
+    over: set[int] = set()
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -264,14 +267,15 @@ def descendants(ancestor: int, ended: bool = False) -> list[int]:
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
-            if ended or fields[0] != b"Z":
-                children.setdefault(int(fields[1]), []).append(int(name))
+            children.setdefault(int(fields[1]), []).append(int(name))
+            if fields[0] == b"Z" or int(fields[6]) & PF_EXITING:
+                over.add(int(name))
     found, ahead = [], [ancestor]
     while ahead:
         below = children.get(ahead.pop(), [])
         found += below
         ahead += below
-    return found
+    return found if ended else [process for process in found if process not in over]
 
 
 def _kill_all(child: int) -> None:

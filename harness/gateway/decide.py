@@ -26,6 +26,9 @@ from harness.routing.scenarios import ChatFacts, classify, is_web_search
 from harness.routing.switching import Proposal, Settled
 
 _INLINE = frozenset(("routing_preferences", "routing_policy"))
+REQUEST_CLASS = "x-claude-code-request-class"
+ERRANDS = ("auxiliary", "side_reply")
+"""Values of Claude Code's hint header for requests that no person waits for."""
 NONE = "none"
 """What a decision endpoint answers when nothing matched."""
 
@@ -207,9 +210,7 @@ class Decider:
         warnings: tuple[str, ...] = ()
         why = "no route matched"
         if inline is None and (chains := self._section.scenarios.chains):
-            scenario, reason = classify(
-                self._facts(asked), tuple(chains), self._section.scenarios.long_context_threshold
-            )
+            scenario, reason = self._scenario(asked, chains)
             if scenario != "default":
                 return Choice(chains[scenario], scenario, reason, scenario, by="scenario")
         wanted = routes if inline is None else inline
@@ -224,6 +225,14 @@ class Decider:
                 models = await self._rank(models, route.prefer) if self._rank else tuple(models)
                 return Choice(models, route.name, why, by="inline" if inline else "preference", warnings=warnings)
         return replace(self._fallback(asked, why), warnings=warnings)
+
+    def _scenario(self, asked: Asked, chains: Mapping[str, tuple[str, ...]]) -> tuple[str, str]:
+        """A client that marks its own errands (titles, side replies) is believed: their text quotes the user's."""
+        found = classify(self._facts(asked), tuple(chains), self._section.scenarios.long_context_threshold)
+        errand = asked.headers.get(REQUEST_CLASS, "")
+        if errand in ERRANDS and "background" in chains and found[0] not in ("image", "web_search", "long_context"):
+            return "background", f"the client marks it as {errand.replace('_', ' ')}"
+        return found
 
     def _fallback(self, asked: Asked, why: str) -> Choice:
         chains = self._section.scenarios.chains

@@ -82,7 +82,7 @@ def full(wire: WireServer) -> Iterator[RunningGateway]:
     section = {
         "models": [*upstream(wire.url)],
         "aliases": {"fast": "faster", "faster": "openai/gpt-4o-mini"},
-        "scenarios": {"chains": {"think": ["anthropic/thinker"]}},
+        "scenarios": {"chains": {"think": ["anthropic/thinker"], "background": ["anthropic/small"]}},
         "routes": ROUTES,
         "session": {"ttl_seconds": 60},
     }
@@ -158,11 +158,19 @@ def test_a_clients_own_session_keeps_routes_but_not_scenarios(full: RunningGatew
     assert ask(full, "Write a function", headers=pin).headers["x-harness-route"] == "code"
     assert "pinned" in ask(full, "Write a poem", headers=pin).headers["x-harness-reason"]
     assert (
-        ask(full, "Write a poem", "claude-haiku-4-5", headers=pin).headers["x-harness-route"] == "poems"
+        ask(full, "Write a poem", "claude-sonnet-4-5", headers=pin).headers["x-harness-route"] == "poems"
     )  # another lane
     new = {"x-claude-code-session-id": "c-2"}
     assert ask(full, "plan the approach", headers=new).headers["x-harness-route"] == "think"
     assert ask(full, "Write a poem", headers=new).headers["x-harness-route"] == "poems"
+
+
+def test_a_clients_errands_go_to_the_background(full: RunningGateway) -> None:
+    def route(kind: str, model: str = "claude-3-opus") -> str:
+        return ask(full, "plan the approach", model, {"x-claude-code-request-class": kind}).headers["x-harness-route"]
+
+    assert [route(kind) for kind in ("auxiliary", "side_reply", "main")] == ["background", "background", "think"]
+    assert ask(full, "hello", "claude-haiku-4-5").headers["x-harness-route"] == "background"
 
 
 def test_requested_models_can_be_overridden(wire: WireServer) -> None:

@@ -22,7 +22,6 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x42484F43
 """Marks the file as ours: "BHOC" in its header."""
 
-
 SCHEMA = f"""
 CREATE TABLE outcomes ({", ".join(OUTCOME_FIELDS)}, PRIMARY KEY (run_id, task_id, round, attempt)) WITHOUT ROWID;
 CREATE UNIQUE INDEX outcomes_by_id ON outcomes (id);
@@ -179,9 +178,7 @@ def _rated(outcome: Outcome, ratings: dict[tuple[str, int, int], tuple[int, str]
     known = ratings.get((outcome.task_id, outcome.round, outcome.attempt))
     if known is None:
         return outcome
-    return Outcome(
-        **{**{name: getattr(outcome, name) for name in OUTCOME_FIELDS}, "rating": known[0], "notes": known[1]}
-    )
+    return replace(outcome, rating=known[0], notes=known[1])
 
 
 def _row(outcome: Outcome) -> tuple[object, ...]:

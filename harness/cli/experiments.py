@@ -21,7 +21,8 @@ from harness.cli.options import since
 from harness.errors import HarnessError
 from harness.outcomes import Outcomes
 from harness.records import Outcome, as_dict, usd
-from harness.report.evaluate import PRICE, evaluate, read_rows
+from harness.report.evaluate import PRICE, evaluate
+from harness.report.tables import read_rows
 
 EXAMPLES = """examples:
   harness experiments list --since 7d

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from harness.cli.options import common_options, repository_root, since
 from harness.outcomes import Outcomes
 from harness.records import DAY
-from harness.report.metrics import Metric, Money, Stats, collect
+from harness.report.metrics import Metric, Stats, collect
+from harness.report.runsums import Money
 
 EXAMPLES = """examples:
   harness stats

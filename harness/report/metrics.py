@@ -6,13 +6,14 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.outcomes import Outcomes
 from harness.records import DAY, Sum
-from harness.report.intervals import mean_ratio, ratio, wilson
+from harness.report.intervals import mean_ratio, wilson
+from harness.report.runsums import NOTHING, Money, Raw, RunSums
 
 TARGETS = Path(__file__).with_name("targets.toml")
 BUCKETS = 8
@@ -40,28 +41,6 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Money:
-    """Sums over runs, in dollars."""
-
-    runs: int
-    actual: float
-    planning: float
-    review: float
-    redone: float
-    baseline_tier: str
-    baseline: float | None
-    strong_tier: str
-    strong: float | None
-    comparable_runs: int
-    """Runs whose every price is known: the only ones compared."""
-    comparable_actual: float
-    losing_runs: int
-    """Runs that cost more than all on the baseline tier would have."""
-    explored: float
-    unpriced_requests: int
-
-
-@dataclass(frozen=True)
 class Stats:
     """All that `harness stats` tells."""
 
@@ -80,20 +59,6 @@ class Stats:
     """(tier, tasks begun, solved, mean cost in dollars of a task's stay), cheap to strong."""
 
 
-@dataclass(frozen=True)
-class _Raw:
-    """One figure before it is held against its target."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    n: int
-    note: str = ""
-
-
-_NONE = _Raw(None, None, None, 0)
-
-
 def collect(store: Outcomes, since: int = 0) -> Stats:
     """The figures of all outcomes at or after `since` (Unix seconds, counted in whole days).
 
@@ -104,13 +69,13 @@ def collect(store: Outcomes, since: int = 0) -> Stats:
     first = since // DAY
     sums = [item for item in store.sums(("*",), scripted=scripted) if item.day >= first]
     rules = [item for item in store.sums(prefix="rule:", scripted=scripted) if item.day >= first]
-    runs = _Runs(store, since, scripted)
+    runs = RunSums(store, since, scripted)
     targets = load_targets()
     tiers = _tiers(sums)
     cheap = tiers[0] if tiers else "haiku"
     names = {"cheap": cheap.capitalize(), "baseline": (runs.baseline_tier or "sonnet").capitalize()}
     days = sorted({item.day for item in sums})
-    figures: dict[str, _Raw] = {
+    figures: dict[str, Raw] = {
         "cheap_success": _cheap_success(sums, cheap),
         "quality": _quality(sums, cheap, runs.baseline_tier or "sonnet"),
         "savings": runs.savings(),
@@ -143,90 +108,6 @@ def load_targets() -> dict[str, Any]:
     return tomllib.loads(TARGETS.read_text(encoding="utf-8"))
 
 
-class _Runs:
-    """Daily sums over runs: what ratios with intervals need."""
-
-    def __init__(self, store: Outcomes, since: int, scripted: bool) -> None:
-        known = "unpriced = 0 AND baseline_nusd IS NOT NULL"
-        rows = store.query(
-            f"""SELECT at / {DAY} AS day, count(*), sum(landed), sum(cost_nusd) * 1e-9, sum(planning_nusd) * 1e-9,
-            sum(review_nusd) * 1e-9, sum(redone_nusd) * 1e-9, sum(tasks), sum(unpriced), sum(explored_nusd) * 1e-9,
-            sum(total_input), sum(cache_read),
-            sum({known}), total(iif({known}, cost_nusd, 0)) * 1e-9, total(iif({known}, baseline_nusd, 0)) * 1e-9,
-            total(iif({known}, 1.0 * cost_nusd * cost_nusd, 0)) * 1e-18,
-            total(iif({known}, 1.0 * baseline_nusd * baseline_nusd, 0)) * 1e-18,
-            total(iif({known}, 1.0 * cost_nusd * baseline_nusd, 0)) * 1e-18,
-            total(iif({known}, strong_nusd, 0)) * 1e-9, sum({known} AND cost_nusd > baseline_nusd),
-            total(1.0 * cost_nusd * cost_nusd) * 1e-18, total(1.0 * tasks * tasks),
-            total(1.0 * cost_nusd * tasks) * 1e-9
-            FROM runs WHERE at >= ? AND scripted = ? AND experiment = 0 GROUP BY day""",
-            since,
-            int(scripted),
-        )
-        self.days = {row[0]: tuple(row)[1:] for row in rows}
-        self.sums = _added(self.days.values())
-        tiers = store.query("SELECT baseline_tier, strong_tier FROM runs ORDER BY at DESC LIMIT 1")
-        self.baseline_tier, self.strong_tier = tuple(tiers[0]) if tiers else ("", "")
-
-    @property
-    def count(self) -> int:
-        return int(self.sums[0])
-
-    @property
-    def landed(self) -> int:
-        return int(self.sums[1])
-
-    @property
-    def cache_share(self) -> float | None:
-        return self.sums[10] / self.sums[9] if self.sums[9] else None
-
-    def savings(self, days: Iterable[int] | None = None) -> _Raw:
-        s = self._of(days)
-        n, cost, base = int(s[11]), s[12], s[13]
-        if not n or not base:
-            return _NONE
-        value, low, high = ratio(n, cost, base, s[14], s[15], s[16])
-        left_out = int(s[0]) - n
-        note = f"{left_out} runs with unknown prices left out" if left_out else ""
-        return _bounded(1 - value, 1 - high, 1 - low, n, note)
-
-    def task_cost(self, days: Iterable[int] | None = None) -> _Raw:
-        s = self._of(days)
-        n, cost, tasks = int(s[0]), s[2], s[6]
-        if not tasks:
-            return _NONE
-        value, low, high = ratio(n, cost, tasks, s[19], s[20], s[21])
-        note = f"{int(s[7])} requests of unknown price left out" if s[7] else ""
-        return _bounded(value, max(0.0, low), high, int(tasks), note)
-
-    def money(self) -> Money:
-        s = self.sums
-        compared = bool(s[11])
-        return Money(
-            runs=int(s[0]), actual=s[2], planning=s[3], review=s[4], redone=s[5],
-            baseline_tier=self.baseline_tier, baseline=s[13] if compared else None,
-            strong_tier=self.strong_tier, strong=s[17] if compared else None,
-            comparable_runs=int(s[11]), comparable_actual=s[12], losing_runs=int(s[18]), explored=s[8],
-            unpriced_requests=int(s[7]),
-        )  # fmt: skip
-
-    def _of(self, days: Iterable[int] | None) -> tuple[float, ...]:
-        return self.sums if days is None else _added(self.days[day] for day in days if day in self.days)
-
-
-def _bounded(value: float, low: float, high: float, n: int, note: str) -> _Raw:
-    """One run alone has no interval, and infinity is no JSON."""
-    return _Raw(value, low, high, n, note) if isfinite(low) and isfinite(high) else _Raw(value, None, None, n, note)
-
-
-def _added(rows: Iterable[Sequence[float]]) -> tuple[float, ...]:
-    sums = [0.0] * 22
-    for row in rows:
-        for index, value in enumerate(row):
-            sums[index] += value or 0
-    return tuple(sums)
-
-
 def _tiers(sums: Iterable[Sum]) -> list[str]:
     ranks = {item.tier: item.rank for item in sums}
     return sorted(ranks, key=lambda tier: (ranks[tier], tier))
@@ -239,24 +120,24 @@ def _tier_row(sums: Iterable[Sum], tier: str) -> tuple[str, int, int, float]:
     return tier, stays, sum(item.solved + item.late_solved for item in own), spent / stays if stays else 0.0
 
 
-def _cheap_success(sums: Iterable[Sum], cheap: str) -> _Raw:
+def _cheap_success(sums: Iterable[Sum], cheap: str) -> Raw:
     own = [item for item in sums if item.tier == cheap]
     n, solved = sum(item.stays for item in own), sum(item.solved for item in own)
     if not n:
-        return _NONE
+        return NOTHING
     first = sum(item.first_solved for item in own)
-    return _Raw(solved / n, *wilson(solved, n), n, f"{first} at the first attempt" if first else "")
+    return Raw(solved / n, *wilson(solved, n), n, f"{first} at the first attempt" if first else "")
 
 
-def _cheap_share(sums: Iterable[Sum], cheap: str) -> _Raw:
+def _cheap_share(sums: Iterable[Sum], cheap: str) -> Raw:
     n = own = 0
     for item in sums:
         n += item.starts
         own += item.starts if item.tier == cheap else 0
-    return _Raw(own / n, *wilson(own, n), n) if n else _NONE
+    return Raw(own / n, *wilson(own, n), n) if n else NOTHING
 
 
-def _quality(sums: Iterable[Sum], cheap: str, baseline: str) -> _Raw:
+def _quality(sums: Iterable[Sum], cheap: str, baseline: str) -> Raw:
     def of(tier: str) -> tuple[int, float, float]:
         own = [item for item in sums if item.tier == tier]
         return (
@@ -268,11 +149,11 @@ def _quality(sums: Iterable[Sum], cheap: str, baseline: str) -> _Raw:
     here, there = of(cheap), of(baseline)
     note = f"{here[0]} rated at {cheap}, {there[0]} at {baseline}"
     if not here[0] or not there[0]:
-        return _Raw(None, None, None, 0, note)
-    return _Raw(*mean_ratio(*here, *there), min(here[0], there[0]), note)
+        return Raw(None, None, None, 0, note)
+    return Raw(*mean_ratio(*here, *there), min(here[0], there[0]), note)
 
 
-def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enough: int = 20) -> _Raw:
+def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enough: int = 20) -> Raw:
     """Under-routed: escalated. Over-routed: began above a tier that solves `bar` of the same rule's tasks."""
     begun: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
     for item in rules:
@@ -296,12 +177,12 @@ def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enou
     note = (
         f"{unchecked} tasks not checked for a cheaper tier: it has under {enough} outcomes there" if unchecked else ""
     )
-    return _Raw((n - wrong) / n, *wilson(n - wrong, n), n, note) if n else _NONE
+    return Raw((n - wrong) / n, *wilson(n - wrong, n), n, note) if n else NOTHING
 
 
 def _held(
     name: str,
-    raw: _Raw,
+    raw: Raw,
     target: Mapping[str, Any],
     enough: int,
     names: Mapping[str, str],
@@ -324,7 +205,7 @@ def _held(
     )
 
 
-def _verdict(raw: _Raw, low: float, high: float, enough: int) -> Verdict:
+def _verdict(raw: Raw, low: float, high: float, enough: int) -> Verdict:
     if raw.value is None or raw.low is None or raw.high is None or raw.n < enough:
         return "not enough data"
     if raw.low >= low and raw.high <= high:
@@ -350,7 +231,7 @@ def _spelt(target: Mapping[str, Any]) -> str:
 
 
 def _trends(
-    sums: Sequence[Sum], rules: Sequence[Sum], runs: _Runs, cheap: str, days: Sequence[int]
+    sums: Sequence[Sum], rules: Sequence[Sum], runs: RunSums, cheap: str, days: Sequence[int]
 ) -> dict[str, tuple[float | None, ...]]:
     """Each metric over the period in equal parts; empty for a period of one day."""
     if not days or days[-1] == days[0]:
@@ -369,7 +250,7 @@ def _trends(
         rule_parts[bucket(item.day)].append(item)
     for day in runs.days:
         day_parts[bucket(max(days[0], day))].append(day)
-    figures: dict[str, Callable[[int], _Raw]] = {
+    figures: dict[str, Callable[[int], Raw]] = {
         "cheap_success": lambda part: _cheap_success(sum_parts[part], cheap),
         "quality": lambda part: _quality(sum_parts[part], cheap, runs.baseline_tier or "sonnet"),
         "savings": lambda part: runs.savings(day_parts[part]),

@@ -11,6 +11,11 @@ from harness.markup import STYLE, Html, join, tag
 from harness.report.savings import Savings
 
 TIERS = ("haiku", "sonnet", "opus")
+MOODS = {
+    "done": "good", "failed": "bad", "rejected": "bad", "over_budget": "warn", "interrupted": "warn",
+    "cancelled": "none", "running": "busy", "skipped": "none",
+}  # fmt: skip
+"""A run's or task's end → the colour of its mark."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Nothing may run and nothing may be fetched, whatever text has got into the page."""
 
@@ -161,6 +166,18 @@ def moment(at: datetime | None) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def code(text: str) -> Html:
+    return tag("code", text)
+
+
+def short(number: int) -> str:
+    """`952k`, `1.3M`."""
+    for unit, size in (("M", 1_000_000), ("k", 1_000)):
+        if number >= size:
+            return f"{number / size:.1f}{unit}" if number < 100 * size else f"{number / size:.0f}{unit}"
+    return str(number)
 
 
 def between(parts: Iterable[object], what: object = " · ") -> Html:

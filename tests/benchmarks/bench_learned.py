@@ -18,7 +18,8 @@ from pathlib import Path
 
 from harness.config.settings import Settings
 from harness.outcomes import Outcomes
-from harness.report.evaluate import TIERS, Policy, Row, deployed, learner, replay
+from harness.report.evaluate import TIERS, Policy, deployed, learner, replay
+from harness.report.tables import Row
 from harness.routing.evidence import Tally
 from harness.routing.learned import LearnedStrategy
 from harness.types import Issue

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from harness.cli.evaluation import told
-from harness.report.evaluate import Row, evaluate, read_rows
+from harness.report.evaluate import evaluate
+from harness.report.tables import Row, read_rows
 from tests.benchmarks.synthetic import make_log
 
 if __name__ == "__main__":

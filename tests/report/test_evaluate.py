@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.report.evaluate import Row, area, evaluate, paired, read_rows
+from harness.report.evaluate import area, evaluate
+from harness.report.tables import Row, paired, read_rows
 from tests.benchmarks.synthetic import PRICE, make_log, margins
 
 

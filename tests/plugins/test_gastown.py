@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,26 @@ def test_gas_towns_workers_get_it_tier_by_tier_and_the_review_comes_last(
     assert slung() == [*before, last], "reviewed once"
 
 
+def test_watching_goes_on_until_the_convoy_is_done(
+    town: RealTown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = town.issue("Fix typo in README"), town.issue("Rename the module")
+    town.call("bd", "dep", "add", second, first)
+    convoy = town.convoy("Watched", first, second)
+    config = Path(settings(tmp_path, []))
+    config.write_text(config.read_text() + "queue: {poll_seconds: 0.1}\n")
+    quick = town.slung.with_name(town.slung.name + ".quick")
+    quick.touch()
+    try:
+        argv = ["convoy", "deploy", convoy, "-C", str(town.clone), "-c", str(config), "--via=gastown", "--watch"]
+        assert main([*argv, "--reviewer=sonnet", "--json"]) == 0
+    finally:
+        quick.unlink()
+    slung = [(one["issue_id"], one["agent"]) for one in json.loads(capsys.readouterr().out)["slung"]]
+    assert slung[:2] == [(first, "claude-haiku"), (second, "claude-haiku")]
+    assert [agent for _, agent in slung[2:]] == ["claude-sonnet"], "the review of the whole, last"
+
+
 def test_smart_sling_says_what_it_read_and_why(town: RealTown, capsys: pytest.CaptureFixture[str]) -> None:
     issue = town.issue("Fix typo in README")
     assert main(["sling", issue, "csm", "-C", str(town.root)]) == 0
@@ -200,6 +221,8 @@ def test_wrong_names_are_told(town: RealTown, tmp_path: Path, capsys: pytest.Cap
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_gt_swarm_is_gts_own_command(town: RealTown, shell: str, tmp_path: Path) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"needs {shell}")
     for name in ("gt-swarm", "gt-smart-sling"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@"\n')
         (tmp_path / name).chmod(0o755)

@@ -15,6 +15,7 @@ STAND_IN = """#!/bin/sh
 # Every command is the real gt's, but `sling`: it starts an agent in tmux and waits a minute or more for its prompt.
 if [ "$1" = sling ]; then
     printf '%s\\n' "$*" >>"{log}"
+    if [ -e "{log}.quick" ]; then exec bd close "$2"; fi
     exec bd update "$2" --status hooked --assignee "$3/polecats/toast"
 fi
 exec "{gt}" "$@"

@@ -9,8 +9,6 @@ import json
 import logging
 from typing import Any
 
-from starlette.routing import Route
-
 from harness.cli.common import common_options, repository_root, say
 from harness.config.gateway import gateway_settings, is_foreign
 from harness.config.reading import environment, read_mapping
@@ -75,8 +73,9 @@ def _more_routes(settings: Any, token: str) -> list[Any]:
     if importlib.util.find_spec("harness.gateway.runs_page") is None:
         return []
     page = importlib.import_module("harness.gateway.runs_page")
-    found = page.routes(settings, token, importlib.import_module("harness.report.html").run_report)
-    return [Route("/runs", route.endpoint) if route.path == "/" else route for route in found]
+    report = importlib.import_module("harness.report.html").run_report
+    outcomes = importlib.import_module("harness.report.period").report_of
+    return list(page.routes(settings, token, report, outcomes))
 
 
 class _Redacting(logging.Formatter):

@@ -39,9 +39,14 @@ _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff", "r
 Report = Callable[[Run, Sequence[Event]], str]
 
 
-def routes(settings: Settings, token: str, report: Report | None = None) -> list[BaseRoute]:
-    """The console's routes; `token` is what actions need, `report` draws a run's full report."""
-    return Console(settings, token, report).routes()
+def routes(
+    settings: Settings, token: str, report: Report | None = None, outcomes: Callable[[Path], str] | None = None
+) -> list[BaseRoute]:
+    """The console's routes; `token` is what actions need.
+
+    `report` draws a run's full report, `outcomes` that of all runs from the state folder; both make an HTML page.
+    """
+    return Console(settings, token, report, outcomes).routes()
 
 
 def console_token(settings: Settings) -> str:
@@ -59,14 +64,17 @@ def console_token(settings: Settings) -> str:
 class Console:
     """The pages over one repository's journal, which is opened when there is one."""
 
-    def __init__(self, settings: Settings, token: str, report: Report | None) -> None:
-        self._settings, self._token, self._report = settings, token, report
+    def __init__(
+        self, settings: Settings, token: str, report: Report | None, outcomes: Callable[[Path], str] | None = None
+    ) -> None:
+        self._settings, self._token, self._report, self._outcomes = settings, token, report, outcomes
         self._path = settings.state / "journal.db"
         self._opened: SqliteJournal | None = None
 
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/runs", self.index),
+            Route("/outcomes", self.outcomes),
             Route("/runs/{run_id}", self.run),
             Route("/runs/{run_id}/report", self.report),
             Route("/console/state", self.index_state),
@@ -112,6 +120,14 @@ class Console:
             return _missing(request)
         run, events = found
         page = await anyio.to_thread.run_sync(self._report, run, [event for _, event in events])
+        return HTMLResponse(page, headers=_HEADERS)
+
+    async def outcomes(self, request: Request) -> Response:
+        if refused := self._refused(request):
+            return refused
+        if self._outcomes is None:
+            return _missing(request)
+        page = await anyio.to_thread.run_sync(self._outcomes, self._settings.state)
         return HTMLResponse(page, headers=_HEADERS)
 
     async def file(self, request: Request) -> Response:

@@ -62,7 +62,10 @@ def shell(title: str, body: Html, allowed: bool) -> str:
         tag("link", rel="stylesheet", href="/console/page.css"),
         tag("script", src="/console/console.js", defer=True),
     )
-    places = tag("span", tag("a", "runs", href="/runs"), " · ", tag("a", "gateway", href="/"), class_="quiet")
+    links = (("runs", "/runs"), ("outcomes", "/outcomes"), ("gateway", "/"))
+    places = tag(
+        "span", ((" · " if at != "/runs" else "", tag("a", name, href=at)) for name, at in links), class_="quiet"
+    )
     top = tag(
         "div",
         tag("span", tag("b", "harness"), " ", places),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 from harness import __version__
 from harness.markup import Html, join, tag
@@ -18,6 +19,12 @@ from harness.report.savings import ASSUMPTIONS
 MOODS = {"met": "good", "missed": "bad", "unclear": "warn", "not enough data": "none"}
 _ENDS = {"done": "good", "failed": "bad", "rejected": "bad", "over_budget": "warn", "interrupted": "warn"}
 RUNS_SHOWN = 200
+
+
+def report_of(state: Path, since: int = 0) -> str:
+    """`period_report` of the outcomes stored in a folder."""
+    with Outcomes(state, create=False) as store:
+        return period_report(store, since)
 
 
 def period_report(store: Outcomes, since: int = 0) -> str:

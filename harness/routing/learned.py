@@ -35,7 +35,9 @@ EXPLORE_AT_MOST = 0.25
 _TYPICAL = Usage(requests=6, input_tokens=9_000, output_tokens=3_000, cache_read_tokens=60_000)
 """A task's tokens, for the ratio of two tiers' prices where one has no outcomes yet."""
 _RISKY = re.compile(
-    r"\b(?:secur|auth|password|credential|token|crypt|payment|billing|migrat|privac|race condition)", re.I
+    r"\b(?:secur\w*|auth(?:entic\w*|ori[sz]\w*)?|passwords?|credentials?|tokens?|\w*crypt\w*|payments?|billing|migrat\w*"
+    r"|privacy|race conditions?)\b",
+    re.IGNORECASE,
 )
 
 

@@ -18,6 +18,7 @@ from harness.gateway.runs_page import Console, console_token
 from harness.gateway.runs_view import Live
 from harness.journal import SqliteJournal
 from harness.report.html import run_report
+from harness.report.period import report_of
 from harness.stop import Stop
 from harness.types import Event, Run
 from tests.fakes.browser import browser
@@ -95,6 +96,15 @@ async def test_a_run_its_graph_and_its_report(settings: Settings, journal: Sqlit
     assert page.count('class="node done"') == 4
     assert "Open the full report" in page
     assert "What to do next" in report.text
+
+
+async def test_what_routing_has_come_to(settings: Settings, journal: SqliteJournal) -> None:
+    console = Console(settings, TOKEN, None, report_of)
+    transport = httpx2.ASGITransport(app=Starlette(routes=console.routes()))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert "no outcomes yet" in (await client.get("/outcomes")).text
+    async with browsing(settings) as client:
+        assert (await client.get("/outcomes")).status_code == 404
 
 
 async def test_what_is_not_there_is_404(settings: Settings, journal: SqliteJournal) -> None:

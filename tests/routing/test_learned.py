@@ -119,6 +119,15 @@ def test_risk_is_never_routed_down(strategy: Strategy, tmp_path: Path) -> None:
     assert strategy().consider(ISSUE).opinion is not None
 
 
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [("Show the author of a post", True), ("Speed up the tokenizer", True), ("Encrypt the backups", False),
+     ("Rotate auth tokens", False), ("Authorize uploads", False), ("Migrate to the new schema", False)],
+)  # fmt: skip
+def test_risk_is_told_by_words_not_by_letters(title: str, expected: bool) -> None:
+    assert harmless(Issue(id="x", title=title)) is expected
+
+
 def test_unsure_stays(strategy: Strategy, tmp_path: Path) -> None:
     """At 14 against 10 cents-ish haiku must solve about two thirds; two thirds seen of few is no proof."""
     fill(tmp_path, "haiku", 7, 5, 9_000_000)

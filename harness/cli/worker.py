@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import signal
+from typing import TYPE_CHECKING
 
 import anyio
 from pydantic import SecretStr
 
 from harness import registry
-from harness.backends.dbos import database_of
-from harness.backends.serving import Worker
 from harness.cli.common import common_options, put_json, say, settings_from
 from harness.workspace import GitWorkspace
+
+if TYPE_CHECKING:
+    from harness.backends.serving import Worker
 
 EXAMPLES = """\
 example:
@@ -35,12 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     database = SecretStr(arguments.database) if arguments.database else None
     settings = settings_from(arguments, backend="local", database=database, exchange=arguments.exchange,
                              max_parallel=arguments.parallel)  # fmt: skip
-    url = database_of(settings)
+    # Found by name, so that somebody without the extra is told what to install.
+    make: type[Worker] = registry.find("worker", "harness.backends.serving:Worker", {})
+    url: str = registry.find("backend", "harness.backends.dbos:database_of", {})(settings)
 
     async def serve() -> None:
         space = await GitWorkspace.open(settings.root)
         await space.sweep()
-        worker = Worker(url, space.exchange(settings.exchange), settings.max_parallel, settings.lease_seconds)
+        worker = make(url, space.exchange(settings.exchange), settings.max_parallel, settings.lease_seconds)
         async with registry.build(settings, [worker.note]) as deps, anyio.create_task_group() as group:
             say(f"serving {settings.root} as {worker.name}, {worker.slots} tasks at once; Ctrl-C gives them back")
             group.start_soon(worker.serve, deps.backend.run)

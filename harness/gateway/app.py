@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import anyio
@@ -31,9 +32,9 @@ from harness.gateway.ledger import Ledger
 from harness.gateway.limits import RateLimiter
 from harness.gateway.openapi import document
 from harness.gateway.refusal import Refusal
-from harness.gateway.relay import Relay
+from harness.gateway.relay import Relay, decision_headers
 from harness.gateway.upstream import Upstream
-from harness.routing.affinity import Affinity
+from harness.routing.affinity import Affinity, Session
 from harness.routing.feeds import Feeds
 
 Scope = MutableMapping[str, Any]
@@ -93,6 +94,7 @@ class Gateway:
 
         self.ledger.in_flight += 1
         asked: Asked | None = None
+        decision: Decision | None = None
         try:
             asked = await self._asked(form, scope, receive)
             record.requested, record.stream = asked.model, asked.stream
@@ -105,7 +107,7 @@ class Gateway:
         except Refusal as refusal:
             record.status, record.error = refusal.status, refusal.message
             if not started:
-                await refuse(refusal, form, send)
+                await refuse(refusal, form, send, decision_headers("none", decision) if decision else ())
         except ClientGone:
             if not record.complete:
                 record.status, record.error = 499, "the client hung up"
@@ -113,6 +115,15 @@ class Gateway:
             self.ledger.in_flight -= 1
             record.seconds = time.perf_counter() - began
             self._book(record, asked)
+        if decision is not None and decision.pin is not None:
+            await self._observe(decision.pin, record)
+
+    async def _observe(self, pin: Session, record: Record) -> None:
+        """Tell the session what its model has read, and so cached: the routing budget prices a switch by it."""
+        if self.affinity is None or self.affinity.budget is None or record.usage is None:
+            return
+        read = record.usage.total_input + record.usage.output_tokens
+        await self.affinity.observed(pin, record.model, read, Decimal(record.usd or 0))
 
     def _book(self, record: Record, asked: Asked | None) -> None:
         """Price, settle, remember and trace what is over."""
@@ -291,10 +302,10 @@ async def respond(status: int, body: bytes, send: Send, headers: Sequence[tuple[
     await send({"type": "http.response.body", "body": body})
 
 
-async def refuse(refusal: Refusal, form: WireName, send: Send) -> None:
+async def refuse(refusal: Refusal, form: WireName, send: Send, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
     """An error in the caller's own wire format."""
-    wait = () if refusal.retry_after is None else ((b"retry-after", str(max(1, round(refusal.retry_after))).encode()),)
-    await respond(refusal.status, orjson.dumps(refusal.body(form)), send, wait)
+    wait = [] if refusal.retry_after is None else [(b"retry-after", str(max(1, round(refusal.retry_after))).encode())]
+    await respond(refusal.status, orjson.dumps(refusal.body(form)), send, [*headers, *wait])
 
 
 def _log(decision: Decision) -> None:

@@ -130,6 +130,7 @@ class Decider:
             session.id if session else None,
             bool(kept and kept.pinned),
             bool(kept and kept.switched),
+            session if kept else None,
             choice.warnings,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.config.targets import Target, WireName
+from harness.routing.affinity import Session
 from harness.types import Usage
 
 
@@ -44,8 +45,11 @@ class Decision:
     """Names as decided; a decision endpoint may name models that this gateway does not serve."""
     scenario: str | None = None
     session: str | None = None
+    """The session's id, as the client said it."""
     pinned: bool = False
     switched: bool = False
+    pin: Session | None = None
+    """Where the session's decision is kept, for what is learned from the answer."""
     warnings: tuple[str, ...] = ()
 
 

@@ -161,13 +161,12 @@ class Relay:
         events = whole_events(first) if sent.translation is None else sent.translation.stream(whole_events(first))
         if self.filters.response_filters:
             events = self._filtered(asked.form, events)
-        began = time.perf_counter()
         started = False
         try:
             async for chunk in events:
                 if not started:
                     started = True
-                    record.first_byte = time.perf_counter() - began
+                    record.first_byte = time.time() - record.at
                     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 tap.feed(chunk)

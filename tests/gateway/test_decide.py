@@ -219,6 +219,27 @@ def test_a_session_store_that_is_down_is_said_and_nothing_stops(wire: WireServer
         assert "a-password" not in str(ready)
 
 
+def test_a_warm_session_stays_when_leaving_costs_more_than_its_budget() -> None:
+    with WireServer(lambda request: {"text": "ok", "usage": {"input": 90_000, "output": 10}}) as wire:
+        routes = [
+            {**ROUTES[0], "models": ["openai/gpt-4o-mini"]},
+            {**ROUTES[1], "models": ["anthropic/claude-opus-4-5"]},
+        ]
+        models = [{"model": model, "base_url": wire.url, "api_key": "k"} for r in routes for model in r["models"]]
+        for percent, served in ((0, "openai/gpt-4o-mini"), (None, "anthropic/claude-opus-4-5")):
+            budget = {"max_switch_spend_pct": percent}
+            source = [{"type": "cost", "provider": "embedded"}]
+            priced = {"session": {"budget": budget}, "metrics_sources": source} if percent is not None else {}
+            with RunningGateway({"models": models, "routes": routes, **priced}) as running:
+                pin = {"x-model-affinity": f"s-{percent}"}
+                assert ask(running, "Write a function", headers=pin).headers["x-harness-model"] == "openai/gpt-4o-mini"
+                if percent is None:
+                    pin = {}
+                again = ask(running, "Write a poem", headers=pin)
+                assert again.headers["x-harness-model"] == served
+                assert percent is None or "over the routing budget" in again.headers["x-harness-reason"]
+
+
 def test_spans_have_the_genai_attributes() -> None:
     memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     exporter = memory.InMemorySpanExporter()

@@ -200,6 +200,21 @@ async def test_changes_are_pushed(settings: Settings, journal: SqliteJournal) ->
             assert await until(again.aiter_lines(), "data:") == 'data: {"status":"done","events":0}', "none twice"
 
 
+async def test_an_open_page_does_not_hold_the_server_up(settings: Settings, journal: SqliteJournal) -> None:
+    console = Console(settings, TOKEN, None)
+    app = Starlette(routes=console.routes())
+    ending = anyio.Event()
+    app.state.stopping = ending.is_set
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://localhost") as client:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.get, f"/console/runs/{LIVE.id}/events")
+                group.start_soon(client.get, "/console/events")
+                await anyio.sleep(0.5)
+                ending.set()
+    await console.aclose()
+
+
 async def until(lines: AsyncIterator[str], start: str) -> str:
     async for line in lines:
         if line.startswith(start):

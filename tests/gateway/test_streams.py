@@ -111,6 +111,22 @@ def test_sdks_see_the_break_as_an_error(kind: str, target: str) -> None:
                 list(chat.chat.completions.create(model=target, messages=[QUESTION], stream=True))
 
 
+def test_too_many_at_once_are_told_to_wait() -> None:
+    async def answer(writer: asyncio.StreamWriter, up: RawUpstream) -> None:
+        writer.write(SSE + chunk(START))
+        await up.wait()
+
+    section = {"limits": {"concurrent": 1}}
+    with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url), **section}) as gateway:
+        with httpx2.stream("POST", gateway.url + PATHS["messages"], json=BODIES["messages"]) as first:
+            chunks = first.iter_raw()
+            next(chunks)
+            second = httpx2.post(gateway.url + PATHS["messages"], json=BODIES["messages"])
+            assert second.status_code == 429 and second.headers["retry-after"] == "1"
+            assert second.json()["error"]["type"] == "rate_limit_error"
+            assert httpx2.get(gateway.url + "/healthz").status_code == 200
+
+
 def test_a_slow_client_holds_nobody_up() -> None:
     flood = b"data: " + b"x" * 65536 + b"\n\n"
 

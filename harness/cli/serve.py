@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"harness gateway on {url} (configuration: {built.source}); requests are shown there in a browser")
     say(f"runs page, with cancel and resume: {url}/runs?token={token}")
     running = server(app, built)
+    app.state.stopping = lambda: running.should_exit
     if running.config.loop == "uvloop":
         importlib.import_module("uvloop").run(running.serve(sockets=[sockets]))
     else:

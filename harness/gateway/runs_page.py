@@ -151,18 +151,20 @@ class Console:
         return HTMLResponse(run_state(*found, self._holds_token(request)), headers=_HEADERS)
 
     async def index_events(self, request: Request) -> Response:
-        return self._refused(request) or _stream(self._index_changes())
+        return self._refused(request) or _stream(self._index_changes(_stopping(request)))
 
     async def run_events(self, request: Request) -> Response:
         if refused := self._refused(request):
             return refused
         after = request.headers.get("last-event-id", "")
-        return _stream(self._run_changes(request.path_params["run_id"], int(after) if after.isdigit() else 0))
+        return _stream(
+            self._run_changes(request.path_params["run_id"], int(after) if after.isdigit() else 0, _stopping(request))
+        )
 
-    async def _index_changes(self) -> AsyncIterator[bytes]:
+    async def _index_changes(self, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
         """A `change` whenever any run has moved."""
         before: object = None
-        async for _ in _ticks():
+        async for _ in _ticks(stopping):
             now = self._stamp()
             if now != before:
                 yield b"event: change\ndata: {}\n\n"
@@ -170,11 +172,11 @@ class Console:
             else:
                 yield b""
 
-    async def _run_changes(self, run_id: str, after: int) -> AsyncIterator[bytes]:
+    async def _run_changes(self, run_id: str, after: int, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
         """A `change` for each batch of the run's events, and when its saved state changes."""
         status: str | None = None
         stamp: object = None
-        async for _ in _ticks():
+        async for _ in _ticks(stopping):
             now = self._stamp()
             if now == stamp:
                 yield b""
@@ -308,7 +310,13 @@ async def _pinged(changes: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
 
 
-async def _ticks() -> AsyncIterator[None]:
-    while True:
+def _stopping(request: Request) -> Callable[[], bool]:
+    """Whether the server wants to end: it waits for open streams, so they have to ask."""
+    asked: Callable[[], bool] = getattr(request.app.state, "stopping", lambda: False)
+    return asked
+
+
+async def _ticks(stopping: Callable[[], bool]) -> AsyncIterator[None]:
+    while not stopping():
         yield
         await anyio.sleep(POLL_SECONDS)

@@ -120,7 +120,8 @@ async def _here(
         await gt(["convoy", "check"], town)
     if not arguments.json:
         show(report_text(finished[0]))
-    return _end(arguments, sorted_out, {"run": finished[0], "slung": []}, 0 if finished[0].accepted else 1)
+    code = 0 if finished[0].accepted else 130 if finished[0].status == "interrupted" else 1
+    return _end(arguments, sorted_out, {"run": finished[0], "slung": []}, code)
 
 
 async def _by_gastown(arguments: argparse.Namespace, settings: Settings, sorted_out: Manifest, hands: Hands) -> int:

@@ -237,3 +237,20 @@ def test_the_executables_hand_on_to_the_harness(town: RealTown) -> None:
         [PLUGIN / "gt-swarm", "deploy", "x"], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
     assert said.returncode == 2 and "pip install beads-harness" in said.stderr
+
+
+def test_an_interrupted_deploy_goes_on_with_the_same_command(
+    town: RealTown, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    issue = town.issue("Long work")
+    convoy = town.convoy("Interrupted", issue)
+    outage = {"when": {"phase": "execute"}, "error": {"kind": "unavailable", "retry_after": 999}}
+    deploy = ["convoy", "deploy", convoy, "-C", str(town.clone), "--json", "-c"]
+    assert main([*deploy, settings(tmp_path, [planned(node(issue, "long.txt")), outage])]) == 130
+    first = json.loads(capsys.readouterr().out)["run"]
+    assert first["status"] == "interrupted" and town.show(issue)["assignee"] == f"harness/{convoy}"
+    assert main([*deploy, settings(tmp_path, [works(issue, "echo done > long.txt")])]) == 0, (
+        "the plan is not asked again"
+    )
+    second = json.loads(capsys.readouterr().out)["run"]
+    assert (second["id"], second["status"], second["plan"]) == (first["id"], "done", first["plan"])

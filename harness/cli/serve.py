@@ -7,12 +7,13 @@ import importlib
 import importlib.util
 import json
 import logging
+import sys
 from typing import Any
 
 from harness.cli.common import common_options, repository_root, say
 from harness.config.gateway import gateway_settings, is_foreign
 from harness.config.reading import environment, read_mapping
-from harness.config.settings import load_settings
+from harness.config.settings import Settings, load_settings
 from harness.gateway import console
 from harness.gateway.app import application
 from harness.gateway.build import build_gateway
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"url": url, "source": built.source}), flush=True)
     say(f"harness gateway on {url} (configuration: {built.source}); requests are shown there in a browser")
-    say(f"runs page, with cancel and resume: {url}/runs?token={token}")
+    say(f"runs page: {_runs_link(url, token, settings)}")
     running = server(app, built)
     app.state.stopping = lambda: running.should_exit
     if running.config.loop == "uvloop":
@@ -67,6 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         running.run(sockets=[sockets])
     return 0
+
+
+def _runs_link(url: str, token: str, settings: Settings) -> str:
+    """The link that may cancel and resume, for a person at a terminal; a log gets no secret."""
+    if sys.stderr.isatty():
+        return f"{url}/runs?token={token} (the token is for cancelling and resuming)"
+    return f"{url}/runs (the token for cancelling and resuming: {settings.state / 'console-token'})"
 
 
 def _more_routes(settings: Any, token: str) -> list[Any]:

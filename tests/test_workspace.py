@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from harness.errors import GitError, MissingTool
 from harness.workspace import GitWorkspace
-from harness.workspace.door import check_version
+from harness.workspace.finding import check_version
 from harness.workspace.trees import branch_name, flat_name
 
 

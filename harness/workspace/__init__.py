@@ -13,7 +13,9 @@ Git's own `git-new-workdir` ties a repository in the same way. Commands on a wor
 explicitly (`GIT_DIR`, `GIT_WORK_TREE`, an index file of ours), so whatever a task writes in place of `.git` is never
 looked at; a `.git` deeper in the tree is removed before content is read.
 
-    door.py        finds the repository, makes the door, runs git through it, one lock
+    finding.py     the repository around a folder, judged, and its door, furnished
+    door.py        runs git through the door, one command at a time
+    locks.py       locks among processes
     trees.py       worktrees on disk: names, removal, what a task may have left behind
     repository.py  GitWorkspace: the seam that phases and worker use
     landing.py     branch, merge or pull request

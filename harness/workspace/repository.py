@@ -14,9 +14,11 @@ from harness.errors import GitError
 from harness.proc import Completed
 from harness.protocols import Merged
 from harness.types import Landing
-from harness.workspace.door import At, Door, cache_folder, file_lock, open_door
+from harness.workspace.door import At, Door
 from harness.workspace.exchange import Exchange
+from harness.workspace.finding import cache_folder, open_door
 from harness.workspace.landing import land
+from harness.workspace.locks import file_lock
 from harness.workspace.trees import Worktrees, branch_name
 
 DIFF_BYTES = 4 * 1024 * 1024

@@ -14,7 +14,8 @@ from typing import Any
 import anyio.to_thread
 
 from harness.errors import GitError
-from harness.workspace.door import At, Door, let_go, try_lock
+from harness.workspace.door import At, Door
+from harness.workspace.locks import let_go, try_lock
 
 NAME_CHARS = 80
 INDEX = "harness-index"

@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from harness.cli.common import common_options, put_json, repository_root, say, show
-from harness.config.gateway import GatewaySettings, gateway_settings, is_foreign, section_of
+from harness.config.gateway import gateway_settings, is_foreign, section_of
+from harness.config.gateway_section import GatewaySettings
 from harness.config.reading import environment, read_mapping
 from harness.config.settings import find_settings, load_settings
 from harness.errors import ConfigError

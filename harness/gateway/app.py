@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from harness.config.gateway import GatewaySettings
+from harness.config.gateway_section import GatewaySettings
 from harness.config.targets import WireName
 from harness.gateway.body import ClientGone, parse_object, read_body
 from harness.gateway.conversation import estimated_tokens, items

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 import yaml
 
-from harness.config.gateway import GatewaySection, GatewaySettings
-from harness.config.gateway import Route as PreferenceRoute
+from harness.config.gateway_section import GatewaySection, GatewaySettings
+from harness.config.gateway_section import Route as PreferenceRoute
 from harness.config.settings import Settings
 from harness.errors import MissingTool
 from harness.gateway.app import Gateway

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
-from harness.config.gateway import GatewaySettings, Route
+from harness.config.gateway_section import GatewaySettings, Route
 from harness.config.targets import Target, resolve
 from harness.gateway import conversation
 from harness.gateway.cooldown import Cooldown

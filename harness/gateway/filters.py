@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from harness.config.gateway import FilterSettings
+from harness.config.gateway_section import FilterSettings
 from harness.config.targets import WireName
 from harness.errors import ConfigError, UnknownName
 from harness.gateway.exchange import Asked

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from harness.config.gateway import GatewaySettings
+from harness.config.gateway_section import GatewaySettings
 from harness.errors import ConfigError, HarnessError
 
 

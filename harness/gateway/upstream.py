@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 from yarl import URL
 
-from harness.config.gateway import GatewayLimits
+from harness.config.gateway_section import GatewayLimits
 
 _SET_BY_CALLER = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from harness.config.gateway import GatewaySettings, build
+from harness.config.gateway import build
+from harness.config.gateway_section import GatewaySettings
 from harness.config.plano import kimi_base_url, plano_section
 from harness.config.plano_file import PlanoFile
 from harness.config.reading import expand, validate

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from starlette.routing import BaseRoute
 
-from harness.config.gateway import GatewaySettings, build
+from harness.config.gateway import build
+from harness.config.gateway_section import GatewaySettings
 from harness.config.settings import Settings
 from harness.gateway.app import Gateway, application
 from harness.gateway.build import build_gateway

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from harness.cli import main
-from harness.config.gateway import build, gateway_settings, router_section
+from harness.config.gateway import build, gateway_settings
+from harness.config.router_toml import router_section
 from harness.config.settings import Settings
 from harness.errors import ConfigError, HarnessError
 from harness.gateway.filters import Filters

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from harness.config.gateway import router_section
+from harness.config.router_toml import router_section
 from harness.gateway.exchange import Record
 from harness.gateway.tracing import Tracing
 from harness.types import Usage

@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 
 MAX_TAKEOVERS = 10
 """A task that has outlived this many workers is given up: it may be what kills them. A few deaths may be chance."""
+KEPT_DAYS = 30.0
+"""How long the database keeps the results of finished tasks; an older run that is resumed does its tasks again."""
 EVENTS_KEPT = 10_000
 """While the database is away; older ones are dropped."""
 SAFETY = 0.75
@@ -90,6 +93,7 @@ class Worker:
         try:
             await anyio.to_thread.run_sync(self._launch)
             ready(self.name)
+            await tidy(client, self._queue)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._take_over, client)
                 group.start_soon(self._tell)
@@ -264,3 +268,19 @@ async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int
                 await client.resume_workflow_async(item.workflow_id, queue_name=queue)
             taken.append(item.workflow_id)
     return taken
+
+
+async def tidy(client: DBOSClient, queue: str, days: float = KEPT_DAYS) -> int:
+    """Delete tasks that ended more than `days` ago; returns how many."""
+    before = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    old = await client.list_workflows_async(
+        queue_name=queue,
+        status=["SUCCESS", "ERROR", "CANCELLED"],
+        completed_before=before,
+        limit=1000,
+        load_input=False,
+        load_output=False,
+    )
+    if old:
+        await client.delete_workflows_async([item.workflow_id for item in old])
+    return len(old)

@@ -48,10 +48,11 @@ class Exchange:
             self.remote,
             f"{commit}:{ref}",
         )
-        if done.exit_code and any(word in done.output for word in ("stale info", "fetch first", "cannot lock ref")):
-            return await self.look(ref) == commit
-        self._ok(done, "push to")
-        return True
+        if done.ok or await self.look(ref) == commit:
+            return True
+        if any(word in done.output for word in ("stale info", "fetch first", "cannot lock ref", "already exists")):
+            return False
+        raise self._failed(done, "push to")
 
     async def bring(self, commit: str, ref: str) -> None:
         """Have a commit here, fetched from its ref when it is not; raises GitError when it is not there."""
@@ -67,14 +68,20 @@ class Exchange:
 
     async def drop(self, *refs: str) -> None:
         """Delete refs on the remote and here; those that are gone already are fine."""
-        if refs:
-            await self._door.as_user("push", "--no-verify", "--quiet", self.remote, *(f":{ref}" for ref in refs))
-            for ref in refs:
-                await self._door.run("update-ref", "-d", ref)
+        for start in range(0, len(refs), 200):  # the length of a command line has bounds
+            some = refs[start : start + 200]
+            await self._door.as_user("push", "--no-verify", "--quiet", self.remote, *(f":{ref}" for ref in some))
+        for ref in refs:
+            await self._door.run("update-ref", "-d", ref)
 
     def _ok(self, done: Completed, what: str) -> Completed:
-        if done.ok:
-            return done
+        if not done.ok:
+            raise self._failed(done, what)
+        return done
+
+    def _failed(self, done: Completed, what: str) -> GitError:
         said = next((line for line in done.stderr.splitlines() if line.startswith(("fatal:", "error:", "ERROR"))), "")
-        raise GitError(f"cannot {what} {self.remote}: {said or done.output.strip()[-300:]}",
-                       f"try by hand: git ls-remote {self.remote}")  # fmt: skip
+        return GitError(
+            f"cannot {what} {self.remote}: {said or done.output.strip()[-300:]}",
+            f"try by hand: git ls-remote {self.remote}",
+        )

@@ -297,3 +297,12 @@ def test_embedded_neighbours_are_weighed_in(strategy: Strategy, tmp_path: Path) 
     fill(tmp_path, "haiku", 48, 2, 4_000_000, description="Cope with lists that are empty")
     fill(tmp_path, "sonnet", 40, 2, 14_000_000)
     assert "similar issues weighed in" in why(strategy(neighbours="embedded"))
+
+
+@pytest.mark.parametrize(("outcomes", "best"), [(12, 1), (1_200, 0)])
+def test_a_gain_counts_only_when_it_is_sure(outcomes: int, best: int) -> None:
+    """Two thirds solved at 8 against nearly all at 14: cheaper on average, but of twelve outcomes nobody knows."""
+    cheap = Belief(outcomes * 2 / 3, outcomes / 3, 2, 1, 8.0)
+    weighed = weigh([cheap, Belief(290, 10, 290, 10, 14.0)], 1, [True, True])
+    assert weighed.expected[0] < 0.95 * weighed.expected[1], "in the mean it is a gain"
+    assert weighed.best == best

@@ -1,7 +1,7 @@
 """The `gateway:` section of harness.yaml, a Plano file or a `[router]` TOML → one GatewaySettings.
 
-The section is plain data; the readers of other tools' files (`config/plano.py`, `config/router_toml.py`) only rewrite it, so
-what `harness config import` prints is what `harness serve` runs.
+The section is plain data, and the readers of other tools' files (`plano.py`, `router_toml.py`) only rewrite theirs as
+one: what `harness config import` prints is what `harness serve` runs.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from harness.config.gateway_section import GatewaySection, GatewaySettings
 from harness.config.gateway_section import Route as PreferenceRoute
 from harness.config.settings import Settings
 from harness.errors import MissingTool
-from harness.gateway.app import Gateway
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.decide import Decider
 from harness.gateway.exchange import Record
 from harness.gateway.ledger import Ledger
+from harness.gateway.service import Gateway
 from harness.gateway.upstream import Upstream
 from harness.pricing import price
 from harness.routing.affinity import Affinity, MemoryPins, PinStore

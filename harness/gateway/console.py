@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from harness.gateway.app import Gateway
 from harness.gateway.exchange import Record
 from harness.gateway.ledger import Totals
+from harness.gateway.service import Gateway
 from harness.markup import STYLE, Html, join, tag
 
 _SCRIPT = """

@@ -18,13 +18,15 @@ from harness.config.reading import expand, validate
 from harness.config.settings import Settings
 from harness.config.targets import endpoint, known_providers, resolve
 from harness.errors import ConfigError
-from harness.gateway.app import Gateway, application, decision_body, model_list
+from harness.gateway.app import application, model_list
 from harness.gateway.conversation import is_user_turn, turns
 from harness.gateway.cooldown import Cooldown
-from harness.gateway.decide import Decider, inline_routes
+from harness.gateway.decide import Decider
 from harness.gateway.exchange import Asked, Decision, Record, credential
+from harness.gateway.inline import inline_routes
 from harness.gateway.ledger import Ledger
 from harness.gateway.limits import RateLimiter
+from harness.gateway.service import Gateway, decision_body
 from harness.gateway.translate import Translation
 from harness.gateway.upstream import Upstream
 from harness.routing.affinity import Affinity, MemoryPins

@@ -13,9 +13,10 @@ from starlette.routing import BaseRoute
 from harness.config.gateway import build
 from harness.config.gateway_section import GatewaySettings
 from harness.config.settings import Settings
-from harness.gateway.app import Gateway, application
+from harness.gateway.app import application
 from harness.gateway.build import build_gateway
 from harness.gateway.server import listen, server
+from harness.gateway.service import Gateway
 
 
 def settings_for(section: dict[str, Any], variables: Mapping[str, str] | None = None) -> GatewaySettings:

@@ -301,8 +301,8 @@ def test_embedded_neighbours_are_weighed_in(strategy: Strategy, tmp_path: Path) 
 
 @pytest.mark.parametrize(("outcomes", "best"), [(12, 1), (1_200, 0)])
 def test_a_gain_counts_only_when_it_is_sure(outcomes: int, best: int) -> None:
-    """Two thirds solved at 8 against nearly all at 14: cheaper on average, but of twelve outcomes nobody knows."""
-    cheap = Belief(outcomes * 2 / 3, outcomes / 3, 2, 1, 8.0)
+    """Two thirds solved at 8.5 against nearly all at 14: cheaper on average, but of twelve outcomes nobody knows."""
+    cheap = Belief(outcomes * 2 / 3, outcomes / 3, 2, 1, 8.5)
     weighed = weigh([cheap, Belief(290, 10, 290, 10, 14.0)], 1, [True, True])
     assert weighed.expected[0] < 0.95 * weighed.expected[1], "in the mean it is a gain"
     assert weighed.best == best

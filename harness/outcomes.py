@@ -149,7 +149,7 @@ class Outcomes:
                 for outcome in outcomes for key in outcome.keys
             ],
         )  # fmt: skip
-        if sign < 0:
+        if sign < 0 and outcomes:
             self._db.execute("DELETE FROM sums WHERE attempts = 0")
 
     def _select(self, where: str, values: Sequence[object]) -> Iterator[Outcome]:

@@ -175,8 +175,8 @@ class DbosBackend:
 
 
 def queue_of(exchange: Exchange) -> str:
-    """One queue a repository: its workers have its clone."""
-    return f"harness-{exchange.project}"
+    """One queue a repository and form of job: its workers have its clone and know that form."""
+    return f"{JOBS_VERSION}-{exchange.project}"
 
 
 def workflow_of(exchange: Exchange, job: Job) -> str:

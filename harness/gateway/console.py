@@ -158,7 +158,7 @@ def _model(record: Record) -> Html:
         notes.append(tag("span", "translated", class_="pill none"))
     if record.fallbacks:
         notes.append(tag("span", "fallback", class_="pill warn", title="; ".join(record.fallbacks)))
-    return join((name, *(join((" ", note)) for note in notes)))
+    return join((name, tag("div", (join((note, " ")) for note in notes)))) if notes else name
 
 
 def _models(gateway: Gateway) -> Html | None:

@@ -99,6 +99,9 @@ class Gateway:
         try:
             asked = await self._asked(form, scope, receive)
             record.requested, record.stream = asked.model, asked.stream
+            said = "input" if form == "responses" else "messages"
+            if asked.body.get(said) in ([], ""):
+                raise Refusal(400, f"{said}: there is nothing to answer; send at least one message", param=said)
             decision = await self.decider.serve(asked)
             record.route, record.reason, record.session = decision.route, decision.reason, decision.session
             record.pinned = decision.pinned

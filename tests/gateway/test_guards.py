@@ -89,6 +89,15 @@ def test_unknown_models_are_refused_by_name(gateway: RunningGateway) -> None:
     assert reply.status_code == 404 and reply.json()["error"]["type"] == "not_found_error"
 
 
+@pytest.mark.parametrize(
+    "path,body",
+    [(PATHS[0], {"messages": []}), (PATHS[1], {"messages": []}), (PATHS[2], {"input": ""}), (PATHS[2], {"input": []})],
+)
+def test_there_must_be_something_to_answer(gateway: RunningGateway, path: str, body: dict[str, Any]) -> None:
+    reply = httpx2.post(gateway.url + path, json={"model": "openai/m", "max_tokens": 9, **body})
+    assert reply.status_code == 400 and "nothing to answer" in reply.json()["error"]["message"]
+
+
 def test_threads_are_refused_as_the_sdk_expects(gateway: RunningGateway) -> None:
     reply = httpx2.post(gateway.url + "/v1/messages", json={**GOOD, "thread": {"id": "t"}})
     assert reply.status_code == 400

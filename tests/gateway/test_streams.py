@@ -140,7 +140,7 @@ def test_a_slow_client_holds_nobody_up() -> None:
 
     with RawUpstream(answer) as up, RunningGateway({"models": upstream(up.url)}) as gateway:
         with socket.create_connection(("127.0.0.1", gateway.port)) as slow:
-            body = b'{"model":"openai/m","stream":true,"messages":[]}'
+            body = b'{"model":"openai/m","stream":true,"messages":[{"role":"user","content":"x"}]}'
             slow.sendall(
                 b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )

@@ -1,4 +1,4 @@
-"""Which model a request goes to, and why: the order of the steps, the seed's nine sentences, sessions, log lines."""
+"""Which model a request goes to, and why: the order of the steps, the nine documented sentences, sessions, log lines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def wire() -> Iterator[WireServer]:
 
 
 @pytest.fixture(scope="module")
-def seed(wire: WireServer) -> Iterator[RunningGateway]:
+def documented(wire: WireServer) -> Iterator[RunningGateway]:
     rows = [{"model": "openrouter/*", "base_url": wire.url, "api_key": "k"}]
     with RunningGateway({**router_section({"router": TOML}, "config.toml"), "models": rows}) as running:
         yield running
@@ -60,16 +60,16 @@ def ask(
 
 
 @pytest.mark.parametrize("text,scenario", SENTENCES.items())
-def test_the_nine_sentences(seed: RunningGateway, text: str, scenario: str) -> None:
-    reply = ask(seed, text)
+def test_the_nine_sentences(documented: RunningGateway, text: str, scenario: str) -> None:
+    reply = ask(documented, text)
     assert reply.status_code == 200
     assert reply.headers["x-harness-route"] == scenario
     assert reply.headers["x-harness-model"] == TOML[scenario].replace(",", "/", 1)
 
 
-def test_the_log_says_so(seed: RunningGateway, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_so(documented: RunningGateway, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "harness.gateway"):
-        ask(seed, "plan to build the user dashboard")
+        ask(documented, "plan to build the user dashboard")
     assert [record.getMessage() for record in caplog.records if record.name == "harness.gateway"] == [
         "Plan implementation detected - routing to smaller model",
         "Provider: openrouter, Model: anthropic/claude-3.5-haiku",

@@ -1,4 +1,4 @@
-"""Which model a request goes to, and why: the order of the steps, the nine documented sentences, sessions, log lines."""
+"""Which model a request goes to, and why: the order of the steps, nine documented sentences, sessions, logs."""
 
 from __future__ import annotations
 

@@ -86,12 +86,12 @@ def _from_tracker(issue_id: str, settings: Settings) -> Issue:
 
 
 def _batch(lines: Iterable[str], router: Router, settings: Settings) -> int:
-    for issue in _issues(lines):
+    for issue in read_issues(lines):
         print(json.dumps(jsonable(_document(issue, router.route(issue), settings)), ensure_ascii=False))
     return 0
 
 
-def _issues(lines: Iterable[str]) -> Iterator[Issue]:
+def read_issues(lines: Iterable[str]) -> Iterator[Issue]:
     """Issues in our own form or in Beads' (`description`, `issue_type`); what else Beads says is passed over."""
     for number, line in enumerate(lines, 1):
         if not line.strip():

@@ -155,7 +155,7 @@ def test_words_and_trigger_must_both_hold() -> None:
 @pytest.mark.parametrize(
     ("rule", "problem"),
     [
-        ({"name": "a", "tier": "haku", "words": ["x"]}, "routing > rules > 0 > tier: no tier 'haku'; known: haiku, sonnet, opus — did you"),
+        ({"name": "a", "tier": "haku", "words": ["x"]}, "routing > rules > 0 > tier: no tier 'haku'; known: haiku"),
         ({"name": "a", "tier": "haiku", "word": ["x"]}, "routing > rules > 0 > word: unknown key 'word'"),
         ({"name": "a", "tier": "haiku"}, "routing > rules > 0: rule 'a' needs words or when"),
         ({"name": "a", "words": ["x"]}, "routing > rules > 0: rule 'a' has no tier"),

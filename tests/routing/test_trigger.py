@@ -115,7 +115,7 @@ def test_printing_keeps_the_meaning() -> None:
     assert str(parse(text)) == text
 
 
-texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\\"), min_size=1)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\"), min_size=1)
 leaves: st.SearchStrategy[Node] = st.one_of(
     st.builds(Condition, st.sampled_from(("label", "type", "complexity", "touches")), st.just(":"), texts),
     st.builds(

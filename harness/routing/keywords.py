@@ -39,7 +39,7 @@ def readable(name: str) -> str:
 
 
 class Keywords:
-    """Cosine of idf-weighted stems between a text and each route's name, description and examples, best one counting."""
+    """Cosine of idf-weighted stems of a text and each route's name, description and examples, the best counting."""
 
     name = "keywords"
 

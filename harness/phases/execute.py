@@ -106,8 +106,15 @@ class _Crew:
             task_id=task_id, status="skipped", error=f"not started: it depends on {because}, which failed"
         )
         run = self.jobs.run
-        event = Event(run_id=run.id, issue_id=run.issue.id, kind="task.finished", at=datetime.now(UTC), phase="execute",
-                      task_id=task_id, data={"status": "skipped", "because": because})
+        event = Event(
+            run_id=run.id,
+            issue_id=run.issue.id,
+            kind="task.finished",
+            at=datetime.now(UTC),
+            phase="execute",
+            task_id=task_id,
+            data={"status": "skipped", "because": because},
+        )
         self.deps.emit(event)
 
 

@@ -87,7 +87,9 @@ class Integrator:
                 latest[task.id] = await self.redo(task, commit, feedback, latest[task.id])
         return MergedTasks(commit, latest, tuple(conflicts), None, tuple(steps))
 
-    async def redo(self, task: Task, base: str, feedback: str, before: TaskResult, tier: str | None = None) -> TaskResult:
+    async def redo(
+        self, task: Task, base: str, feedback: str, before: TaskResult, tier: str | None = None
+    ) -> TaskResult:
         """The task again on another base; a failed result when it was redone too often already."""
         count = self.redone[task.id] = self.redone.get(task.id, before.round) + 1
         if count > self.deps.settings.max_redo + self.allowance:
@@ -106,10 +108,16 @@ class Integrator:
             merged = await self.merge(base, tasks, latest)
             latest.update(merged.results)
             conflicts += merged.conflicts
-            state = Integration(commit=merged.commit, merged=tuple(name for name, _ in merged.steps),
-                                conflicts=tuple(conflicts), broken=tuple(broken))
+            state = Integration(
+                commit=merged.commit,
+                merged=tuple(name for name, _ in merged.steps),
+                conflicts=tuple(conflicts),
+                broken=tuple(broken),
+            )
             if merged.failed is not None:
-                return state.model_copy(update={"error": merged.failed.error or f"{merged.failed.task_id} failed"}), latest
+                return state.model_copy(
+                    update={"error": merged.failed.error or f"{merged.failed.task_id} failed"}
+                ), latest
             checks = await self.check(merged.commit)
             state = state.model_copy(update={"checks": checks})
             if all(check.ok for check in checks):
@@ -179,8 +187,17 @@ class Integrator:
 
     def _tell(self, kind: str, task_id: str, **data: Any) -> None:
         run = self.jobs.run
-        self.deps.emit(Event(run_id=run.id, issue_id=run.issue.id, kind=kind, at=datetime.now(UTC), phase="integrate",
-                             task_id=task_id, data=data))
+        self.deps.emit(
+            Event(
+                run_id=run.id,
+                issue_id=run.issue.id,
+                kind=kind,
+                at=datetime.now(UTC),
+                phase="integrate",
+                task_id=task_id,
+                data=data,
+            )
+        )
 
 
 async def integrate(run: Run, integrator: Integrator) -> Run:

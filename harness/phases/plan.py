@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-
 from typing import Any
 
 from pydantic import ValidationError
@@ -132,7 +131,9 @@ async def _ask_up_the_ladder(
         earlier: tuple[Message, ...] = ()
         for turn in (1, 2):
             attempt += 1
-            request = _request(run, phase, pool, files, given, tiers, earlier, attempt, settings.limits.max_output_tokens)
+            request = _request(
+                run, phase, pool, files, given, tiers, earlier, attempt, settings.limits.max_output_tokens
+            )
             reply = await deps.models.complete(request, meter)
             calls.append(reply.call)
             try:
@@ -163,7 +164,9 @@ def _request(
         f"At most {phase.max_tasks} tasks. Tiers, from cheap to strong: {', '.join(tiers)}.",
     ]
     if given:
-        nodes = json.dumps([task.model_dump(include={"id", "title", "instructions", "depends_on"}) for task in given], indent=1)
+        nodes = json.dumps(
+            [task.model_dump(include={"id", "title", "instructions", "depends_on"}) for task in given], indent=1
+        )
         parts.append(
             "The issue already has these parts, which are the nodes of your graph; keep their ids and dependencies. "
             "You may split one further as ID-1, ID-2, ….\n" + as_data("parts", nodes)
@@ -189,8 +192,10 @@ def _read(reply: ModelReply) -> Plan:
     except ModelNonsense as error:
         raise PlanError([error.message]) from None
     if isinstance(data, dict) and isinstance(data.get("tasks"), list):
-        known = [{key: task[key] for key in TASK_FIELDS if task.get(key) is not None} if isinstance(task, dict) else task
-                 for task in data["tasks"]]
+        known = [
+            {key: task[key] for key in TASK_FIELDS if task.get(key) is not None} if isinstance(task, dict) else task
+            for task in data["tasks"]
+        ]
         data = {"summary": data.get("summary", ""), "tasks": known}
     try:
         return Plan.model_validate(data)
@@ -216,5 +221,3 @@ def _with_feedback(messages: tuple[Message, ...], reply: ModelReply, problems: t
     said = Message(role="assistant", content=(Text(text=reply.text or "(no text)"),))
     text = Text(text=f"That plan cannot be used:\n{listed}\nAnswer again with a whole, corrected plan.")
     return (*messages, said, Message(role="user", content=(text,)))
-
-

@@ -120,7 +120,9 @@ async def review(run: Run, phase: Phase, integrator: Integrator, deps: Deps, met
         if verdict.verdict == "reject":
             return run.grown(status="rejected", error=f"the review rejected the work: {verdict.summary}")
         if round == phase.max_rework:
-            return run.grown(status="rejected", error=f"still not approved after {round} rounds of rework: {verdict.summary}")
+            return run.grown(
+                status="rejected", error=f"still not approved after {round} rounds of rework: {verdict.summary}"
+            )
         run = await _rework(run, verdict, integrator, deps)
         if run.status != "running":
             return run
@@ -135,7 +137,9 @@ async def _panel(run: Run, phase: Phase, round: int, deps: Deps, meter: Meter, l
 
     async def one(view: str) -> None:
         key = f"{phase.id}/review-{round}" + (f"-{view}" if view else "")
-        answers[view] = await paid(log, meter, key, Review, lambda: _ask(_seen_as(request, view), run, round, deps, meter))
+        answers[view] = await paid(
+            log, meter, key, Review, lambda: _ask(_seen_as(request, view), run, round, deps, meter)
+        )
 
     async with anyio.create_task_group() as group:
         for view in views:
@@ -166,7 +170,9 @@ async def _request(run: Run, phase: Phase, round: int, deps: Deps) -> ModelReque
     ]
     if run.reviews:
         listed = "\n".join(f"- {finding.title}: {finding.detail}" for finding in run.reviews[-1].findings)
-        parts.append("You asked for these corrections before; see whether they were made:\n" + as_data("findings", listed))
+        parts.append(
+            "You asked for these corrections before; see whether they were made:\n" + as_data("findings", listed)
+        )
     settings = deps.settings
     return ModelRequest(
         pool=settings.pool(phase.tier or settings.reviewer),
@@ -219,7 +225,8 @@ def _read(reply: ModelReply, known: set[str]) -> Review:
         problem = error.errors()[0]
         raise ModelNonsense(f"{'.'.join(map(str, problem['loc'])) or 'the answer'}: {problem['msg']}") from None
     findings = tuple(
-        finding if finding.task_id in known else finding.model_copy(update={"task_id": None}) for finding in review.findings
+        finding if finding.task_id in known else finding.model_copy(update={"task_id": None})
+        for finding in review.findings
     )
     if review.verdict == "revise" and not any(not finding.out_of_scope for finding in findings):
         raise ModelNonsense("the verdict is 'revise', but no finding says what to revise")
@@ -254,7 +261,9 @@ async def _rework(run: Run, verdict: Review, integrator: Integrator, deps: Deps)
     if merged.failed is not None:
         return run.grown(status="failed", error=f"rework of {merged.failed.task_id} failed: {merged.failed.error}")
     if not all(check.ok for check in checks):
-        return run.grown(status="failed", error="the tree fails verification after the rework that the review asked for")
+        return run.grown(
+            status="failed", error="the tree fails verification after the rework that the review asked for"
+        )
     await deps.workspace.keep(f"harness/{run.id}/integrated", merged.commit)
     return run
 
@@ -270,7 +279,9 @@ async def _assigned(run: Run, verdict: Review, deps: Deps) -> dict[Task, list[Fi
             continue
         owner = finding.task_id
         if owner is None and finding.path is not None:
-            owner = next((task.id for task in run.plan.tasks if any(covers(entry, finding.path) for entry in task.files)), None)
+            owner = next(
+                (task.id for task in run.plan.tasks if any(covers(entry, finding.path) for entry in task.files)), None
+            )
         if owner is None and finding.path is not None:
             for task_id, result in results.items():
                 if result.commit and finding.path in await deps.workspace.changed(run.base, result.commit):
@@ -285,5 +296,12 @@ def _as_feedback(finding: Finding) -> str:
 
 
 def _tell(run: Run, deps: Deps, verdict: Review) -> None:
-    data = {"verdict": verdict.verdict, "round": verdict.round, "findings": len(verdict.findings), "summary": verdict.summary}
-    deps.emit(Event(run_id=run.id, issue_id=run.issue.id, kind="review", at=datetime.now(UTC), phase="review", data=data))
+    data = {
+        "verdict": verdict.verdict,
+        "round": verdict.round,
+        "findings": len(verdict.findings),
+        "summary": verdict.summary,
+    }
+    deps.emit(
+        Event(run_id=run.id, issue_id=run.issue.id, kind="review", at=datetime.now(UTC), phase="review", data=data)
+    )

@@ -1,0 +1,131 @@
+"""What a person sees while a run works: a live table on a terminal, plain lines elsewhere. On standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from harness.types import Event
+
+Listener = Callable[[Event], None]
+_COLOURS = {"done": "green", "failed": "red", "skipped": "yellow", "working": "cyan"}
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Listener]:
+    """A listener that shows events as they come; nothing at all when `quiet`."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        board = Board()
+        console = Console(stderr=True)
+        with Live(get_renderable=board.table, console=console, refresh_per_second=8, transient=True) as live:
+
+            def hear(event: Event) -> None:
+                board.hear(event)
+                line = plain_line(event)
+                if line and event.kind in ("run.started", "run.finished", "review", "land", "merge"):
+                    live.console.print(line, highlight=False, markup=False)
+
+            yield hear
+    else:
+        yield _plain
+
+
+def _plain(event: Event) -> None:
+    line = plain_line(event)
+    if line:
+        print(line, file=sys.stderr, flush=True)
+
+
+def plain_line(event: Event) -> str | None:
+    """One line for an event, or None for those that are only noise to a person."""
+    data, task = event.data, event.task_id or ""
+    lines: dict[str, Callable[[], str]] = {
+        "run.started": lambda: f"{event.run_id}: {data.get('title')} [{data.get('pipeline')}, {data.get('tier')}]",
+        "plan": lambda: f"  plan: {len(data.get('tasks', ()))} task(s)",
+        "task.started": lambda: (
+            f"  {task}: started with {data.get('tier')}" + (f", redo {data.get('round')}" if data.get("round") else "")
+        ),
+        "task.attempt": lambda: (
+            f"  {task}: attempt {data.get('number')} by {data.get('tier')}: {data.get('outcome')}"
+            f" (${_money(data.get('usd'))})"
+        ),
+        "merge": lambda: (
+            f"  {task}: conflicts in {', '.join(data['conflict'])}; redone on the merged work"
+            if data.get("conflict")
+            else f"  {task}: the merged tree fails verification"
+            + (f" together with {data['broken_with']}" if data.get("broken_with") else "")
+            + "; redone"
+        ),
+        "review": lambda: (
+            f"  review {int(data.get('round', 0)) + 1}: {data.get('verdict')}, {data.get('findings')} finding(s)"
+        ),
+        "land": lambda: f"  landing ({data.get('mode')})",
+        "run.finished": lambda: (
+            f"{event.run_id}: {data.get('status')}, ${_money(data.get('usd'))}"
+            + (f" — {data['error']}" if data.get("error") else "")
+        ),
+    }
+    if event.kind == "task.finished" and data.get("status") == "skipped":
+        return f"  {task}: skipped, because {data.get('because')} failed"
+    make = lines.get(event.kind)
+    return make() if make else None
+
+
+@dataclass
+class _Row:
+    title: str = ""
+    state: str = "waiting"
+    tier: str = ""
+    turns: int = 0
+    attempts: int = 0
+    usd: Decimal = Decimal(0)
+
+
+@dataclass
+class Board:
+    """The live table's content: a row a task, in the order in which they were planned."""
+
+    rows: dict[tuple[str, str], _Row] = field(default_factory=dict)
+
+    def hear(self, event: Event) -> None:
+        if event.kind == "plan":
+            for task in event.data.get("tasks", ()):
+                self.rows[event.run_id, task["id"]] = _Row(title=task["title"])
+        if event.kind == "run.finished":
+            self.rows = {key: row for key, row in self.rows.items() if key[0] != event.run_id}
+        if event.task_id is None:
+            return
+        row = self.rows.setdefault((event.run_id, event.task_id), _Row())
+        if event.kind == "task.started":
+            row.state, row.tier = "working", str(event.data.get("tier", ""))
+        elif event.kind == "task.turn":
+            row.turns += 1
+        elif event.kind == "task.attempt":
+            row.attempts += 1
+            row.tier = str(event.data.get("tier", row.tier))
+            row.usd += Decimal(str(event.data.get("usd", 0)))
+        elif event.kind == "task.finished":
+            row.state = str(event.data.get("status", row.state))
+
+    def table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("run", "task", "", "state", "tier", "turns", "attempts", "cost"):
+            table.add_column(name, justify="right" if name in ("turns", "attempts", "cost") else "left")
+        for (run_id, task_id), row in self.rows.items():
+            colour = _COLOURS.get(row.state, "dim")
+            table.add_row(run_id, task_id, row.title[:40], f"[{colour}]{row.state}[/]", row.tier, str(row.turns),
+                          str(row.attempts), f"${row.usd:.4f}")  # fmt: skip
+        return table
+
+
+def _money(text: object) -> str:
+    return f"{Decimal(str(text or 0)):.4f}"

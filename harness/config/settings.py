@@ -93,17 +93,23 @@ class LearnedSettings(Value):
 
 class RoutingSettings(Value):
     mode: Literal["direct", "plano_proxy", "plano_embedded", "policy"] = "direct"
+    """How a call reaches its model; see examples/routing."""
     proxy: ProxySettings = ProxySettings()
     embedded: EmbeddedSettings | None = None
     fallback: bool = False
+    """Whether a call goes to the provider directly when Plano cannot be reached."""
     rules: tuple[dict[str, Any], ...] = ()
     """Rules asked before the built-in patterns; a rule with a built-in's name replaces it."""
     rules_file: Path | None = None
     """Replaces the built-in `rules.yaml` altogether."""
     default_tier: str = "sonnet"
+    """Where nothing else says anything of an issue."""
     baseline_tier: str = "sonnet"
+    """What costs are compared with: the tier you would use for everything."""
     preferences: tuple[RoutePreference, ...] = ()
+    """Routes described in words, asked of issues that no rule fits."""
     preference_threshold: float = Field(0.45, ge=0, le=1)
+    """How sure a described route must be."""
     strategies: tuple[str, ...] = ()
     """Extra strategies (`package.module:Name`), asked after `learned`."""
     learned: LearnedSettings = LearnedSettings()
@@ -132,14 +138,18 @@ class SandboxSettings(Value):
 
 class QueueSettings(Value):
     poll_seconds: float = Field(30, gt=0)
+    """How often `harness work --watch` looks for ready issues by itself."""
     parallel_issues: int = Field(2, ge=1)
+    """Issues at a time."""
     pause_after_failures: int = Field(3, ge=1)
     """Failures in a row, of different issues."""
     max_attempts_per_issue: int = Field(2, ge=1)
     """Afterwards the issue is labelled `harness:failed` and left alone."""
     outage_pause_seconds: float = Field(60, gt=0)
+    """The wait when every model of a tier fails, before it is asked again."""
     outage_give_up_seconds: float = Field(3600, gt=0)
     budget_per_day: Budget = Budget()
+    """Over all runs of a day; reached, the queue stops in good order."""
 
 
 class RepositorySettings(Value):
@@ -194,14 +204,19 @@ class Settings(Value):
     tiers: dict[str, tuple[str, ...]] = DEFAULT_TIERS
     """Ordered from cheap to strong; each maps to `provider/model` names in the order in which they are tried."""
     planner: str = "sonnet"
+    """The tier that splits an issue into tasks; a stronger routed tier stands above it."""
     worker: str | None = None
-    """None takes the routed tier."""
+    """The tier that does the tasks; None takes the routed tier."""
     reviewer: str = "opus"
+    """The tier that reviews what the pipeline's trigger picks."""
     executor: str = "tool_loop"
+    """Who does a task: `tool_loop`, `claude_code`, `codex`, `opencode`, `aider`, or one of `executors`."""
     executors: dict[str, ExecutorCommand] = {}
     """Named presets for the `command` executor."""
     max_parallel: int = Field(4, ge=1)
+    """Tasks at a time, over all issues of this process."""
     backend: str = "local"
+    """Where tasks run: `local`, or `dbos` for many machines."""
     database: SecretStr | None = None
     """PostgreSQL URL for `backend: dbos`."""
     exchange: str = "origin"
@@ -211,23 +226,29 @@ class Settings(Value):
     verify: tuple[str, ...] = ()
     """Commands that must succeed for any work in this repository."""
     land: Literal["branch", "merge", "pr"] = "branch"
+    """What becomes of accepted work: a branch `harness/ISSUE`, a merge into yours, or a pull request."""
     budget: Budget = Budget()
     """Per run."""
     task_budget: Budget = Budget()
+    """Per task; never more than its run has left."""
     limits: Limits = Limits()
     attempts_per_tier: int = Field(2, ge=1)
+    """Tries at a task, each told what failed before, until the next tier up is asked."""
     max_redo: int = Field(2, ge=0)
     """Redos of a task after a conflict or a broken merge."""
     pipelines: Path = Path("pipelines")
     """Folder of the repository's own pipelines."""
     providers: dict[str, ProviderSettings] = {}
+    """Addresses, formats and keys of providers that are not known, or not reached the usual way."""
     models: ModelSettings = ModelSettings()
     prices: dict[str, OwnPrice] = {}
     """By `provider/model`, for models whose published price is unknown or not yours."""
     routing: RoutingSettings = RoutingSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    """What programs that work on a task may do; see docs/sandbox.md."""
     queue: QueueSettings = QueueSettings()
     repositories: tuple[RepositorySettings, ...] = ()
+    """More repositories whose queues `harness work` takes."""
     gateway: dict[str, Any] = {}
     """Read by `harness serve`; see `config/gateway.py`."""
     content: bool = True

@@ -30,6 +30,7 @@ from pydantic_core import to_jsonable_python
 from harness.errors import JournalError
 from harness.redact import redact_json
 from harness.types import Event, Run
+from harness.wal import use_wal
 
 T = TypeVar("T")
 
@@ -301,15 +302,15 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
         ) from None
     db = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     try:
-        _check(db, path)
+        _check(db, path, busy_seconds)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA journal_mode = WAL")
+def _check(db: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
+    use_wal(db, busy_seconds)
     # FULL: a step is money spent, so it outlives a power cut too, not only a killed process. One fsync is a few
     # milliseconds against the seconds of the model call before it.
     db.execute("PRAGMA synchronous = FULL")

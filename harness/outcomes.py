@@ -16,8 +16,10 @@ from pathlib import Path
 
 from harness.errors import JournalError
 from harness.records import DAY, OUTCOME_FIELDS, RUN_FIELDS, SUMMED, Outcome, RunOutcome, Sum, summed
+from harness.wal import use_wal
 
 FILE = "outcomes.db"
+BUSY_SECONDS = 15.0
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x42484F43
 """Marks the file as ours: "BHOC" in its header."""
@@ -204,7 +206,7 @@ def _open(path: Path, create: bool) -> sqlite3.Connection:
         raise JournalError(f"{path}: cannot be written: {error.strerror}", "make the folder writable") from None
     db = _connected(str(path))
     try:
-        db.execute("PRAGMA journal_mode = WAL")
+        use_wal(db, BUSY_SECONDS)
         db.execute("PRAGMA secure_delete = ON")
         with closing(db.execute("PRAGMA application_id")) as cursor:
             ours = cursor.fetchone()[0] == APPLICATION_ID
@@ -223,7 +225,7 @@ def _open(path: Path, create: bool) -> sqlite3.Connection:
 
 
 def _connected(name: str) -> sqlite3.Connection:
-    db = sqlite3.connect(name, timeout=15, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     db.row_factory = sqlite3.Row
     return db
 

@@ -119,4 +119,6 @@ class Meter:
 def _cure(name: str) -> str:
     if name == "day":
         return "everything finished is kept; it goes on tomorrow, or raise queue.budget_per_day"
+    if name == "queue":
+        return "everything finished is kept; go on with: harness work --budget-usd N"
     return "everything finished is kept; go on with a larger one: harness resume RUN --budget-usd N"

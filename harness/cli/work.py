@@ -1,0 +1,254 @@
+"""`harness work`: work off the queue, once (CI, cron) or as a daemon.
+
+`--json` prints `taken`, `done`, `failed`, `rejected`, `released` (counts of issues), `stopped` (why it ended early, or
+null), `exit_code`, `usd` and `runs` (`run`, `issue`, `status`, `error`, `usd`, `landing`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import anyio
+from pydantic import SecretStr
+
+from harness import registry, spool
+from harness.claims import queue_lock
+from harness.cli.common import common_options, jsonable, put_json, say, show
+from harness.cli.running import run_options, settings_of, wishes_of
+from harness.config.settings import Settings, load_settings
+from harness.engine import Wishes
+from harness.protocols import Emit, Wanted
+from harness.queue import Limits, Queue, QueueReport
+from harness.redact import redact, redact_json
+from harness.report.experiments import record
+from harness.stop import Stop
+from harness.suggest import suggest
+from harness.types import Budget, Event
+
+EXAMPLES = """\
+examples:
+  harness work --once --max-issues 20 --parallel 3 --budget-usd 5 --json
+  harness work --watch --label ready-for-harness --metrics-port 9464
+  harness work --dry-run
+
+Ctrl-C finishes the current steps and gives the issues back; a second one stops now. Both can be gone on with.
+"""
+COUNTS = ("taken", "done", "failed", "rejected", "released")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    common_options(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="until nothing is ready, then exit (the default)")
+    how.add_argument(
+        "--watch", action="store_true", help="go on: look every queue.poll_seconds, or when a hook wakes it"
+    )
+    how.add_argument("--dry-run", action="store_true", help="list what would be taken, with tier and estimated cost")
+    parser.add_argument("--max-issues", type=_count, metavar="N", help="take at most N issues")
+    parser.add_argument("--parallel", type=_count, metavar="N", help="issues at once (default: queue.parallel_issues)")
+    parser.add_argument("--label", action="append", default=[], metavar="L", help="only issues with it (repeatable)")
+    parser.add_argument("--type", action="append", default=[], metavar="T", help="only these types (repeatable: any)")
+    parser.add_argument("--parent", metavar="EPIC", help="only issues below this epic")
+    parser.add_argument("--backend", metavar="NAME", help="local or dbos")
+    parser.add_argument("--database", metavar="URL", help="PostgreSQL for --backend dbos")
+    parser.add_argument("--metrics-port", type=_count, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    parser.add_argument("--log-json", action="store_true", help="structured lines on standard error, one an event")
+    run_options(parser)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is less than 1")
+    return number
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = _with_backend(settings_of(arguments), arguments)
+    places = [(settings, _wanted(arguments)), *_others(settings, arguments)]
+    if arguments.dry_run:
+        return anyio.run(_dry_run, places, arguments)
+    report = anyio.run(_work, places, arguments)
+    if arguments.json:
+        put_json(report)
+    else:
+        show(", ".join(f"{getattr(report, name)} {name}" for name in COUNTS) + f"; ${report.usd:.4f}")
+    if report.stopped:
+        say(f"stopped: {report.stopped}")
+    return report.exit_code
+
+
+def _with_backend(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    changes: dict[str, Any] = {"backend": arguments.backend} if arguments.backend else {}
+    if arguments.database:
+        changes["database"] = SecretStr(arguments.database)
+    return settings.model_copy(update=changes)
+
+
+def _wanted(arguments: argparse.Namespace, labels: tuple[str, ...] = ()) -> Wanted:
+    return Wanted(labels=(*arguments.label, *labels), types=tuple(arguments.type), parent=arguments.parent)
+
+
+def _others(settings: Settings, arguments: argparse.Namespace) -> list[tuple[Settings, Wanted]]:
+    """The further repositories of the settings, each with its own settings file."""
+    found = []
+    for place in settings.repositories:
+        root = (settings.root / place.path.expanduser()).resolve()
+        file = settings.root / place.settings if place.settings else None
+        own = _with_backend(load_settings(root, file), arguments)
+        changes = {"models": settings.models} if arguments.script else {}
+        found.append((own.model_copy(update=changes), _wanted(arguments, place.wanted_labels)))
+    return found
+
+
+async def _dry_run(places: list[tuple[Settings, Wanted]], arguments: argparse.Namespace) -> int:
+    rows = []
+    for settings, wanted in places:
+        async with registry.build(settings) as deps:
+            queue = Queue(deps, partial(registry.pipeline, settings=settings), wanted=wanted)
+            found = (await queue.candidates())[: arguments.max_issues]
+            rows.extend((settings.root, issue, deps.router.route(issue)) for issue in found)
+    if arguments.json:
+        shape = [
+            {"repo": root, "issue": issue.id, "title": issue.title, "priority": issue.priority, "tier": route.tier,
+             "pipeline": route.pipeline, "estimated_cost": route.estimated_cost}
+            for root, issue, route in rows
+        ]  # fmt: skip
+        put_json({"would_take": shape})
+        return 0
+    for root, issue, route in rows:
+        cost = "unknown" if route.estimated_cost is None else f"about ${route.estimated_cost:.4f}"
+        where = f"  {root}" if len(places) > 1 else ""
+        show(f"P{issue.priority}  {issue.id}  {route.tier}  {route.pipeline}  {cost}  {issue.title}{where}")
+    if not rows:
+        say("nothing is ready")
+    return 0
+
+
+async def _work(places: list[tuple[Settings, Wanted]], arguments: argparse.Namespace) -> QueueReport:
+    stops = [Stop(settings.state) for settings, _ in places]
+    wishes = wishes_of(arguments).model_copy(update={"budget": Budget()})
+
+    def told(text: str) -> None:
+        say(text)
+        for stop in stops:
+            stop.requested = True
+
+    queues: list[tuple[Queue, Settings]] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(stops[0].watch, group.cancel_scope, told)
+        async with AsyncExitStack() as stack:
+            listeners = _listeners(arguments)
+            for (settings, wanted), stop in zip(places, stops, strict=True):
+                stack.enter_context(queue_lock(settings.state))
+                queues.append((await _queue(stack, settings, wanted, wishes, stop, listeners, arguments), settings))
+            await _cycles(queues, stops[0], arguments)
+        group.cancel_scope.cancel()
+    report = _together([queue.report for queue, _ in queues])
+    return report.model_copy(update={"exit_code": 130}) if stops[0].requested else report
+
+
+async def _queue(
+    stack: AsyncExitStack,
+    settings: Settings,
+    wanted: Wanted,
+    wishes: Wishes,
+    stop: Stop,
+    listeners: list[Emit],
+    arguments: argparse.Namespace,
+) -> Queue:
+    deps = await stack.enter_async_context(registry.build(settings, listeners, stop.gate))
+    limits = Limits(
+        parallel=arguments.parallel, max_issues=arguments.max_issues, budget=Budget(usd=arguments.budget_usd)
+    )
+    queue = Queue(
+        deps, partial(registry.pipeline, settings=settings), wishes, wanted, limits,
+        stop=stop, finished=partial(record, settings=settings),
+    )  # fmt: skip
+    for issue_id in await queue.recover():
+        say(f"{issue_id}: its worker is gone; it goes on first")
+    return queue
+
+
+async def _cycles(queues: list[tuple[Queue, Settings]], stop: Stop, arguments: argparse.Namespace) -> None:
+    """All repositories, one after another; once, or until told to stop."""
+    while True:
+        for queue, _ in queues:
+            if not stop.requested and not queue.halted:
+                await queue.drain()
+        if not arguments.watch or stop.requested or any(queue.report.exit_code == 2 for queue, _ in queues):
+            return
+        await _pause(queues, stop)
+
+
+async def _pause(queues: list[tuple[Queue, Settings]], stop: Stop) -> None:
+    """Until the next look: `queue.poll_seconds`, or an event of the tracker's hook. Halted queues wait longer.
+
+    A queue that paused after failures, an outage or a used-up day goes on when somebody changes an issue, or after
+    `queue.outage_give_up_seconds`.
+    """
+    first = queues[0][1].queue
+    halted = [queue for queue, _ in queues if queue.halted]
+    for queue in halted:
+        say(f"paused: {queue.report.stopped}; it goes on when an issue changes")
+    end = anyio.current_time() + (first.outage_give_up_seconds if halted else first.poll_seconds)
+    while anyio.current_time() < end and not stop.requested:
+        if await _events(queues):
+            break
+        await anyio.sleep(min(1.0, first.poll_seconds))
+    for queue in halted:
+        queue.go_on()
+
+
+async def _events(queues: list[tuple[Queue, Settings]]) -> bool:
+    """Whether a hook said that issues changed; those without a tier get a suggestion where settings ask for it."""
+    woken = False
+    for queue, settings in queues:
+        changed = spool.drain(spool.folder(settings.state))
+        if changed and settings.suggest_labels:
+            deps = queue.deps
+            await suggest(changed, deps.tracker, deps.router, deps.actor)
+        woken = woken or bool(changed)
+    return woken
+
+
+def _together(reports: list[QueueReport]) -> QueueReport:
+    """One report of all repositories."""
+    counts = {name: sum(getattr(report, name) for report in reports) for name in COUNTS}
+    stopped = "; ".join(dict.fromkeys(report.stopped for report in reports if report.stopped))
+    return QueueReport(
+        **counts,
+        stopped=stopped or None,
+        exit_code=max((report.exit_code for report in reports), default=0),
+        usd=sum((report.usd for report in reports), Decimal(0)),
+        runs=tuple(run for report in reports for run in report.runs),
+    )
+
+
+def _listeners(arguments: argparse.Namespace) -> list[Emit]:
+    listeners: list[Emit] = [_log_line if arguments.log_json else _line]
+    if arguments.metrics_port:
+        start: Callable[[int], Emit] = registry.find("metrics", "harness.cli.work_metrics:serve", {})
+        listeners.append(start(arguments.metrics_port))
+    return listeners
+
+
+def _log_line(event: Event) -> None:
+    line = {"at": event.at.isoformat(), "run": event.run_id, "issue": event.issue_id, "task": event.task_id}
+    facts = redact_json(jsonable({**event.data, **line, "phase": event.phase, "event": event.kind}))
+    print(json.dumps(facts, ensure_ascii=False), file=sys.stderr)
+
+
+def _line(event: Event) -> None:
+    if event.kind in ("run.started", "task.finished", "run.finished"):
+        facts = " ".join(
+            f"{key}={value}" for key, value in event.data.items() if isinstance(value, str | int) and value
+        )
+        say(f"{event.at.astimezone():%H:%M:%S}  {event.run_id}  {event.task_id or ''}  {event.kind}  {redact(facts)}")

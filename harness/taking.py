@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.budget import Meter
+from harness.claims import is_dead
 from harness.engine import LoadPipeline, Wishes, run_issue, unfinished
 from harness.errors import HarnessError, ModelAuthError, TrackerError
 from harness.protocols import Deps
@@ -38,7 +39,7 @@ async def take_issue(
 
 
 async def give_back(run: Run, deps: Deps) -> None:
-    """Release the issue of a run that was not accepted: open again, labelled where it failed, with why and how to retry."""
+    """Release the issue of a run that was not accepted: open, labelled where it failed, with why and how to retry."""
     kept = f"\nFinished work is kept on branches harness/{run.id}/…" if any(r.commit for r in run.results) else ""
     retry = (
         f"resume it: harness resume {run.id}"
@@ -54,9 +55,9 @@ async def _claim(issue: Issue, deps: Deps, resuming: bool) -> None:
     if await deps.tracker.claim(issue.id, deps.actor):
         return
     holder = (await deps.tracker.get(issue.id)).assignee or "somebody else"
-    if resuming and holder.startswith("harness@"):
-        # The lock was free, so the process that claimed it is gone: its claim is taken over with its unfinished run.
-        await deps.tracker.release(issue.id, f"taken over from {holder}, which is gone", deps.actor)
+    # Its lock was free, so whoever claimed it here is gone: the claim is taken over, with an unfinished run if any.
+    if (resuming and holder.startswith("harness@")) or is_dead(holder):
+        await deps.tracker.release(issue.id, f"taken over from {holder}, which is gone", holder)
         if await deps.tracker.claim(issue.id, deps.actor):
             return
     raise TrackerError(

@@ -421,7 +421,9 @@ class Run(Value):
     def untold(self) -> Run:
         """The run as it was when it began: its story is told again from the journal."""
         fresh = {"start", "plan", "results", "superseded", "integration", "reviews", "landing", "filed", "other_calls"}
-        blank = {name: Run.model_fields[name].get_default() for name in fresh | {"status", "error", "hint", "finished_at"}}
+        blank = {
+            name: Run.model_fields[name].get_default() for name in fresh | {"status", "error", "hint", "finished_at"}
+        }
         return self.model_copy(update=blank)
 
     @property

@@ -1,0 +1,258 @@
+"""The queue on real git and a real issue file, with a scripted model."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from harness import registry
+from harness.claims import Claims, is_dead, queue_lock
+from harness.config.settings import Settings
+from harness.errors import HarnessError
+from harness.protocols import Wanted
+from harness.queue import STUCK, Clock, Limits, Queue, QueueReport, work_queue
+from harness.stop import Stop
+from harness.types import Budget, Event, Run
+from tests.fakes.places import fails, git, place, refuses, row, told, writes
+
+DEAD = "harness@gone:1-abcd"
+
+
+class Fast(Clock):
+    """A clock that sleeps at once and remembers how long."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def seconds(self) -> float:  # type: ignore[override]
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:  # type: ignore[override]
+        self.time += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+async def worked(
+    settings: Settings, wanted: Wanted | None = None, limits: Limits | None = None, **more: Any
+) -> QueueReport:
+    stop = more.pop("stop", None) or Stop(settings.state)
+    listeners = more.pop("listeners", ())
+    async with registry.build(settings, listeners, stop.gate) as deps:
+        load = partial(registry.pipeline, settings=settings)
+        return await work_queue(deps, load, wanted=wanted, limits=limits, stop=stop, **more)
+
+
+def order(report: QueueReport) -> list[str]:
+    return [run["issue"] for run in report.runs]
+
+
+async def test_the_urgent_and_the_old_come_first_and_landed_work_is_not_taken_again(tmp_path: Path) -> None:
+    rows = [
+        row("c", priority=1, created_at="2026-01-02T00:00:00Z"),
+        row("b", priority=1),
+        row("d"),
+        row("a", priority=0, created_at="2026-01-09T00:00:00Z"),
+    ]
+    settings = place(tmp_path / "repo", rows, [writes(one) for one in "abcd"])
+    report = await worked(settings, limits=Limits(parallel=1))
+    assert order(report) == ["a", "b", "c", "d"]
+    assert (report.taken, report.done, report.exit_code, report.stopped) == (4, 4, 0, None)
+    assert report.usd > 0
+    assert git(settings.root, "show", "harness/a:a.txt") == "done\n"
+    assert told(settings.root, "a")["status"] == "in_progress", "a branch is not landed until somebody merges it"
+    again = await worked(settings)
+    assert (again.taken, again.exit_code) == (0, 0)
+
+
+async def test_a_blocked_issue_waits_until_its_blocker_has_landed(tmp_path: Path) -> None:
+    blocked = [{"issue_id": "b", "depends_on_id": "a", "type": "blocks"}]
+    rows = [row("b", priority=0, dependencies=blocked), row("a", priority=3)]
+    merging = place(tmp_path / "merging", rows, [writes("a"), writes("b")], land="merge")
+    assert order(await worked(merging)) == ["a", "b"]
+    assert git(merging.root, "show", "main:b.txt") == "done\n"
+    branching = place(tmp_path / "branching", rows, [writes("a"), writes("b")])
+    assert order(await worked(branching)) == ["a"], "its branch is not merged"
+
+
+async def test_filters_and_the_number_of_issues_bound_what_is_taken(tmp_path: Path) -> None:
+    rows = [row("a", labels=["go"]), row("b"), row("c", labels=["go"], issue_type="bug"), row("d", labels=["go"])]
+    settings = place(tmp_path / "repo", rows, [writes(one) for one in "abcd"])
+    assert order(await worked(settings, Wanted(labels=("go",), types=("bug",)))) == ["c"]
+    assert order(await worked(settings, Wanted(labels=("go",)), Limits(max_issues=1, parallel=3))) == ["a"]
+
+
+async def test_an_epic_waits_for_its_children_and_they_for_it(tmp_path: Path) -> None:
+    rows = [row("e", issue_type="epic", priority=0), row("k", parent="e")]
+    settings = place(tmp_path / "repo", rows, [writes("e"), writes("k")])
+    async with registry.build(settings) as deps:
+        queue = Queue(deps, partial(registry.pipeline, settings=settings))
+        assert [issue.id for issue in await queue.candidates()] == ["k"]
+    under_way: list[set[str]] = []
+    now: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if event.kind == "run.started":
+            now.add(str(event.issue_id))
+            under_way.append(set(now))
+        elif event.kind == "run.finished":
+            now.discard(str(event.issue_id))
+
+    asked = Wanted(types=("epic", "task"))
+    report = await worked(settings, asked, Limits(parallel=2), listeners=[listen])
+    assert report.done == 2 and under_way == [{"e"}, {"k"}]
+
+
+async def test_a_failure_is_told_and_after_the_last_attempt_left_alone(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [fails("a"), writes("b")])
+    first = await worked(settings)
+    assert (first.done, first.failed, first.exit_code) == (1, 1, 1)
+    issue = told(settings.root, "a")
+    assert issue["status"] == "open" and not issue.get("assignee") and issue["labels"] == ["harness:failed"]
+    assert "attempt 1 of 2" in issue["comments"][-1]["text"] and "harness show a-r1" in issue["comments"][-1]["text"]
+    assert (await worked(settings)).failed == 1
+    assert STUCK in told(settings.root, "a")["labels"]
+    assert (await worked(settings)).taken == 0, "a poisoned issue is not picked up for ever"
+
+
+async def test_a_label_counts_where_the_journal_is_gone(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a", labels=["harness:failed"])], [fails("a")])
+    assert (await worked(settings)).failed == 1
+    assert STUCK in told(settings.root, "a")["labels"]
+
+
+async def test_three_failures_in_a_row_stop_the_queue(tmp_path: Path) -> None:
+    rows = [row(f"x{number}") for number in range(5)]
+    settings = place(tmp_path / "repo", rows, [fails()])
+    report = await worked(settings, limits=Limits(parallel=1))
+    assert (report.taken, report.failed, report.exit_code) == (3, 3, 1)
+    assert report.stopped == "3 issues in a row were not accepted: x0, x1, x2"
+
+
+async def test_an_outage_pauses_the_queue_and_fails_nothing(tmp_path: Path) -> None:
+    rows = [row(f"x{number}") for number in range(4)]
+    replies = [refuses("unavailable", "x0", times=3), *(writes(f"x{number}") for number in range(4))]
+    settings = place(tmp_path / "repo", rows, replies)
+    clock = Fast()
+    report = await worked(settings, limits=Limits(parallel=1), clock=clock)
+    assert (report.done, report.failed, report.released, report.exit_code) == (4, 0, 0, 0)
+    assert clock.time - 1000.0 == pytest.approx(180), "three minutes of 529"
+    assert report.runs[0]["run"] == "x0-r1", "the same run went on"
+
+
+async def test_an_outage_that_lasts_gives_the_issues_back_unlabelled(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [refuses("unavailable")])
+    report = await worked(settings, limits=Limits(parallel=1), clock=Fast())
+    assert (report.taken, report.failed, report.released, report.exit_code) == (1, 0, 1, 1)
+    assert report.stopped and "no model could be reached" in report.stopped
+    assert told(settings.root, "a")["status"] == "open" and not told(settings.root, "a").get("labels")
+
+
+async def test_a_refused_key_stops_at_once(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b"), row("c")], [refuses("auth")])
+    report = await worked(settings, limits=Limits(parallel=1))
+    assert (report.taken, report.released, report.failed, report.exit_code) == (1, 1, 0, 2)
+    assert report.stopped and "refused the key" in report.stopped
+    assert told(settings.root, "a")["status"] == "open"
+
+
+async def test_the_budget_of_the_day_counts_earlier_runs_and_stops_in_order(tmp_path: Path) -> None:
+    rows = [row("a"), row("b"), row("c")]
+    settings = place(tmp_path / "repo", rows, [writes(one) for one in "abc"])
+    one = await worked(settings, limits=Limits(max_issues=1))
+    poor = settings.model_copy(
+        update={"queue": settings.queue.model_copy(update={"budget_per_day": Budget(usd=one.usd)})}
+    )
+    report = await worked(poor)
+    assert (report.taken, report.exit_code) == (0, 0) and report.stopped and "day's budget" in report.stopped
+    bounded = await worked(settings, limits=Limits(parallel=1, budget=Budget(usd=one.usd / 4)))
+    assert (bounded.taken, bounded.released, bounded.failed, bounded.exit_code) == (1, 1, 0, 1)
+    assert bounded.stopped and "queue's budget" in bounded.stopped
+    assert told(settings.root, "b")["status"] == "open"
+    rest = await worked(settings)
+    assert rest.done == 2, "what was stopped goes on"
+
+
+async def test_a_signal_lets_steps_finish_and_the_next_queue_goes_on(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")])
+    stop = Stop(settings.state)
+
+    def listen(event: Event) -> None:
+        stop.requested = stop.requested or event.kind == "task.turn"
+
+    report = await worked(settings, limits=Limits(parallel=1), stop=stop, listeners=[listen])
+    assert (report.taken, report.released, report.exit_code) == (1, 1, 130)
+    assert told(settings.root, "a")["status"] == "open"
+    later = await worked(settings, limits=Limits(parallel=1))
+    assert [run["run"] for run in later.runs] == ["a-r1", "b-r1"] and later.done == 2
+
+
+async def test_what_a_dead_queue_held_goes_on_first(tmp_path: Path) -> None:
+    rows = [row("a", priority=0), row("b", priority=4, status="in_progress", assignee=DEAD)]
+    settings = place(tmp_path / "repo", rows, [writes("a"), writes("b")])
+    Claims(settings.state).note("b", DEAD)
+    report = await worked(settings, limits=Limits(parallel=1))
+    assert order(report) == ["b", "a"]
+    assert DEAD in told(settings.root, "b")["comments"][0]["text"]
+    assert Claims(settings.state).all() == []
+
+
+async def test_a_note_on_somebody_elses_claim_changes_nothing(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a", status="in_progress", assignee="ann")], [writes("a")])
+    Claims(settings.state).note("a", DEAD)
+    assert (await worked(settings)).taken == 0
+    assert told(settings.root, "a")["assignee"] == "ann" and Claims(settings.state).all() == []
+
+
+def test_a_second_queue_of_a_repository_is_told_who_has_it(tmp_path: Path) -> None:
+    with queue_lock(tmp_path / ".harness"), pytest.raises(HarnessError, match="worked off by process"):
+        with queue_lock(tmp_path / ".harness"):
+            pass
+    with queue_lock(tmp_path / ".harness"):
+        pass
+
+
+def test_only_a_process_of_this_machine_can_be_known_to_be_dead() -> None:
+    assert not is_dead(registry.actor_name())
+    assert not is_dead(DEAD) and not is_dead("ann")
+    mine = registry.actor_name().rpartition(":")[0]
+    assert is_dead(f"{mine}:{2**22 + 1}-abcd")
+
+
+@pytest.mark.timeout(60)
+async def test_ten_queues_never_run_an_issue_twice(tmp_path: Path) -> None:
+    """Ten clones, each with its own journal and lock, share one issue file."""
+    ids = [f"x{number}" for number in range(12)]
+    shared = tmp_path / "shared" / "issues.jsonl"
+    shared.parent.mkdir()
+    shared.write_text("".join(json.dumps(row(one)) + "\n" for one in ids))
+    reports: list[QueueReport] = []
+
+    async def one(number: int) -> None:
+        tracker = {"kind": "jsonl", "path": str(shared)}
+        settings = place(tmp_path / f"clone{number}", [], [writes()], tracker=tracker)
+        reports.append(await worked(settings))
+
+    async with anyio.create_task_group() as group:
+        for number in range(10):
+            group.start_soon(one, number)
+    done = [issue for report in reports for issue in order(report)]
+    assert sorted(done) == sorted(ids) and sum(report.done for report in reports) == len(ids)
+    comments = [json.loads(line)["comments"] for line in shared.read_text().splitlines()]
+    assert [len(each) for each in comments] == [1] * len(ids)
+
+
+async def test_every_run_is_handed_on_for_the_records(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), fails("b")])
+    seen: list[tuple[str, str]] = []
+
+    async def finished(run: Run) -> None:
+        seen.append((run.id, run.status))
+
+    await worked(settings, limits=Limits(parallel=1), finished=finished)
+    assert seen == [("a-r1", "done"), ("b-r1", "failed")]

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Value(BaseModel):
     """A frozen record that refuses unknown fields, so that a misspelt key is an error and never silence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 # ── what is to be done ────────────────────────────────────────────────────────────────────────────────────────
@@ -275,6 +275,8 @@ class Check(Value):
     seconds: float = 0.0
     output: str = ""
     """The tail of standard output and error, bounded and redacted."""
+    failing: tuple[str, ...] = ()
+    """Names of failing tests, read from all of the output, where its runner tells them."""
     known_failure: bool = False
     """It failed before the work began, so it does not count against it."""
 

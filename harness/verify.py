@@ -51,13 +51,21 @@ async def run_checks(sandbox: Confined, commands: Iterable[str], worktree: Path,
         output = done.output
         if done.timed_out:
             output += f"\n(stopped after {seconds:.0f} s)"
-        checks.append(Check(command=command, exit_code=done.exit_code, seconds=done.seconds, output=_tail(output)))
+        checks.append(
+            Check(
+                command=command,
+                exit_code=done.exit_code,
+                seconds=done.seconds,
+                output=_tail(output),
+                failing=failing_tests(output),
+            )
+        )
     return tuple(checks)
 
 
 def baseline_of(checks: Sequence[Check]) -> Baseline:
     """The failures that no task is to be blamed for."""
-    failing = {check.command: failing_tests(check.output) for check in checks if check.exit_code != 0}
+    failing = {check.command: _names(check) for check in checks if check.exit_code != 0}
     return Baseline(failing=failing, checks=tuple(checks))
 
 
@@ -75,11 +83,15 @@ def judge(checks: Sequence[Check], baseline: Baseline, own: Iterable[str] = ()) 
             check.exit_code != 0
             and before is not None
             and check.command not in promised
-            and set(failing_tests(check.output)) <= set(before)
-            and (bool(before) == bool(failing_tests(check.output)))
+            and set(_names(check)) <= set(before)
+            and (bool(before) == bool(_names(check)))
         )
         judged.append(check.model_copy(update={"known_failure": excused}))
     return tuple(judged)
+
+
+def _names(check: Check) -> tuple[str, ...]:
+    return check.failing or failing_tests(check.output)
 
 
 def failures(checks: Iterable[Check]) -> str:

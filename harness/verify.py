@@ -30,7 +30,7 @@ class Baseline(Value):
 
 
 _FAILING = (
-    re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - .*)?$", re.M),  # pytest -ra, -q
+    re.compile(r"^(?:FAILED|ERROR) (?!\()(\S+?)(?: - .*)?$", re.M),  # pytest -ra, -q; not unittest's FAILED (errors=2)
     re.compile(r"^(?:FAIL|ERROR): (\S+ \([\w.]+\))", re.M),  # unittest
     re.compile(r"^\s*--- FAIL: (\S+)", re.M),  # go test
     re.compile(r"^test (\S+) \.\.\. FAILED$", re.M),  # cargo test

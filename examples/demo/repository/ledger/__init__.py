@@ -1,0 +1,1 @@
+"""A household ledger. Amounts are whole cents throughout."""

@@ -1,4 +1,4 @@
-"""Rates from genai-prices, the only module that imports it. `python -m harness.published_prices` rewrites prices.json.
+"""Rates from genai-prices, as a file that loads fast. `python -m harness.published_prices` rewrites prices.json.
 
 Figures are the library's (https://github.com/pydantic/genai-prices); what it does not know stays unknown.
 """

@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from harness import __version__
 from harness.errors import HarnessError, did_you_mean
 
+# Looking for pydantic plugins costs 25 ms a start, and nobody wants one here; pydantic reads this when it is imported.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("harness.cli.init", "set up this repository: harness.yaml, .harness/, hooks"),
     "route": ("harness.cli.route", "which tier, pipeline and rule an issue gets, and what it costs"),

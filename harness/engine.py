@@ -268,8 +268,7 @@ def report_text(run: Run) -> str:
         tries = f", {len(result.attempts)} attempts" if len(result.attempts) > 1 else ""
         tier = result.attempts[-1].tier if result.attempts else "-"
         lines.append(f"- {result.task_id}: {result.status} by {tier}{tries}")
-    for verdict in run.reviews:
-        lines.append(f"- review {verdict.round + 1}: {verdict.verdict}, {len(verdict.findings)} findings")
+    lines += [f"- review {one.round + 1}: {one.verdict}, {len(one.findings)} findings" for one in run.reviews]
     cost = f"${run.usage.cost_usd.quantize(Decimal('0.0001'))}"
     if run.usage.unpriced_requests:
         cost += f" and {run.usage.unpriced_requests} calls of unknown price"

@@ -1,4 +1,4 @@
-"""Plan: an issue → a valid task graph, by the planner's tier; one repair with the errors as feedback, then escalation."""
+"""Plan: an issue → a valid task graph, by the planner's tier; one repair, told the errors, then escalation."""
 
 from __future__ import annotations
 

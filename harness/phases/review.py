@@ -1,7 +1,7 @@
 """Review: where the trigger holds, a strong model reads the integrated diff and gives a structured verdict.
 
-`revise` sends the named tasks back, on top of the integrated tree, with the findings as feedback; dependents are verified
-again because the whole tree is. At most `max_rework` rounds; then the work is rejected with everything kept.
+`revise` sends the named tasks back, on top of the integrated tree, with the findings as feedback; dependents are
+verified again because the whole tree is. At most `max_rework` rounds; then the work is rejected with everything kept.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ RULES = """You are the reviewer. You read a change that has been made for an iss
 Judge whether it does what the issue asks, correctly and safely, and whether the tests prove it. Look hard at what
 machines do not check: wrong edge cases, security, data loss, races, work that only looks done.
 
-- `approve`: it may be merged as it is. `revise`: it is worth fixing, and your findings say how. `reject`: the approach is
-  wrong.
+- `approve`: it may be merged as it is. `revise`: it is worth fixing, and your findings say how. `reject`: the approach
+  is wrong.
 - Every finding names the path and line where it can, and the `task_id` of the task that should be redone.
 - What is worth doing but is not this issue's business is a finding with `out_of_scope` true; it becomes an issue of its
   own and does not hold up this one."""
@@ -269,7 +269,7 @@ async def _rework(run: Run, verdict: Review, integrator: Integrator, deps: Deps)
 
 
 async def _assigned(run: Run, verdict: Review, deps: Deps) -> dict[Task, list[Finding]]:
-    """Findings by the task that has to act: the one named, else the one whose scope or change has the path, else the last."""
+    """Findings by the task that has to act: the one named, else the one whose files they are, else the last."""
     assert run.plan is not None
     tasks = {task.id: task for task in run.plan.tasks}
     results = {result.task_id: result for result in run.results}

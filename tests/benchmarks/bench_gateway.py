@@ -260,7 +260,8 @@ def show(title: str, rows: list[dict[str, float | str]]) -> None:
     direct = rows[0]
     rival = next((float(r["per_core"]) for r in rows if r["name"] == "LiteLLM"), 0.0)
     print(
-        f"\n{title}\n{'':24}{'p50 ms':>9}{'added':>8}{'p99 ms':>9}{'1st byte added':>16}{'req/s/core':>12}{'× LiteLLM':>11}"
+        f"\n{title}\n{'':24}{'p50 ms':>9}{'added':>8}{'p99 ms':>9}{'1st byte added':>16}"
+        f"{'req/s/core':>12}{'× LiteLLM':>11}"
     )
     for r in rows:
         added, first = float(r["p50"]) - float(direct["p50"]), float(r["first"]) - float(direct["first"])

@@ -279,6 +279,8 @@ class Queue:
             self._spent.add(_negative(paid))
             meter = self._spent.child(Budget(), "issue")
             run = await run_issue(issue, self.deps, self._load, self._wishes, meter)
+            if meter.usage.requests > paid.requests:
+                self._outage_since = None  # somebody answered: this is another outage
             paid = meter.usage
             if not self._is_outage(run):
                 self._outage_since = None
@@ -303,7 +305,7 @@ class Queue:
 
     async def _settle(self, issue: Issue, run: Run) -> None:
         await self._finished(run)
-        self._tell(run)
+        self._tell(issue, run, run.status, run.error)
         self._filed |= set(run.filed)
         if run.accepted:
             self._failures.clear()
@@ -333,12 +335,15 @@ class Queue:
         if isinstance(trouble, FATAL):
             # Stop first: were the release to fail too, the queue must not go on.
             self._halt = (str(trouble), 2)
-        if isinstance(trouble, FATAL) or isinstance(trouble, Interrupted):
+        known = await unfinished(issue.id, self.deps)
+        if isinstance(trouble, (*FATAL, Interrupted)):
+            self._tell(issue, known, "released", trouble.message)
             self._count(released=1)
             await self._release(issue, str(trouble))
         else:
+            self._tell(issue, known, "failed", trouble.message)
             self._count(failed=1)
-            await self._give_up(issue, "failed", str(trouble), None)
+            await self._give_up(issue, "failed", str(trouble), known.id if known else None)
 
     async def _give_up(self, issue: Issue, status: str, why: str, run_id: str | None) -> None:
         """Release a failed issue; the last time, and after too many in a row, with consequences."""
@@ -381,14 +386,14 @@ class Queue:
         counts = {name: getattr(self._report, name) + number for name, number in more.items()}
         self._report = self._report.model_copy(update=counts)
 
-    def _tell(self, run: Run) -> None:
+    def _tell(self, issue: Issue, run: Run | None, status: str, error: str | None) -> None:
         told = {
-            "run": run.id,
-            "issue": run.issue.id,
-            "status": run.status,
-            "error": run.error,
-            "usd": str(run.usage.cost_usd),
-            "landing": run.landing and run.landing.model_dump(mode="json"),
+            "run": run and run.id,
+            "issue": issue.id,
+            "status": status,
+            "error": error,
+            "usd": str(run.usage.cost_usd if run else 0),
+            "landing": run and run.landing and run.landing.model_dump(mode="json"),
         }
         self._report = self._report.model_copy(update={"runs": (*self._report.runs, told)})
 

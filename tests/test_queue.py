@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,10 @@ class Fast(Clock):
     def __init__(self) -> None:
         self.time = 1000.0
 
-    def seconds(self) -> float:  # type: ignore[override]
+    def seconds(self) -> float:
         return self.time
 
-    async def sleep(self, seconds: float) -> None:  # type: ignore[override]
+    async def sleep(self, seconds: float) -> None:
         self.time += seconds
         await anyio.lowlevel.checkpoint()
 
@@ -88,7 +89,7 @@ async def test_filters_and_the_number_of_issues_bound_what_is_taken(tmp_path: Pa
 
 
 async def test_an_epic_waits_for_its_children_and_they_for_it(tmp_path: Path) -> None:
-    rows = [row("e", issue_type="epic", priority=0), row("k", parent="e")]
+    rows = [row("e", issue_type="epic", priority=0, labels=["pipeline:single"]), row("k", parent="e")]
     settings = place(tmp_path / "repo", rows, [writes("e"), writes("k")])
     async with registry.build(settings) as deps:
         queue = Queue(deps, partial(registry.pipeline, settings=settings))
@@ -141,7 +142,8 @@ async def test_an_outage_pauses_the_queue_and_fails_nothing(tmp_path: Path) -> N
     clock = Fast()
     report = await worked(settings, limits=Limits(parallel=1), clock=clock)
     assert (report.done, report.failed, report.released, report.exit_code) == (4, 0, 0, 0)
-    assert clock.time - 1000.0 == pytest.approx(180), "three minutes of 529"
+    assert clock.time - 1000.0 == pytest.approx(360), "three minutes of 529 before each of its turns"
+    assert report.usd == sum(Decimal(run["usd"]) for run in report.runs), "nothing was paid, or counted, twice"
     assert report.runs[0]["run"] == "x0-r1", "the same run went on"
 
 
@@ -245,6 +247,30 @@ async def test_ten_queues_never_run_an_issue_twice(tmp_path: Path) -> None:
     assert sorted(done) == sorted(ids) and sum(report.done for report in reports) == len(ids)
     comments = [json.loads(line)["comments"] for line in shared.read_text().splitlines()]
     assert [len(each) for each in comments] == [1] * len(ids)
+
+
+async def test_an_issue_whose_configuration_is_wrong_fails_alone(tmp_path: Path) -> None:
+    rows = [row("a", labels=["pipeline:nonesuch"]), row("b")]
+    settings = place(tmp_path / "repo", rows, [writes("a"), writes("b")])
+    report = await worked(settings, limits=Limits(parallel=1))
+    assert (report.done, report.failed, report.stopped) == (1, 1, None)
+    assert [(run["issue"], run["status"]) for run in report.runs] == [("a", "failed"), ("b", "done")]
+    assert "nonesuch" in report.runs[0]["error"] and "nonesuch" in told(settings.root, "a")["comments"][-1]["text"]
+
+
+async def test_a_cancelled_run_is_left_alone_until_somebody_clears_it(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")])
+    stop = Stop(settings.state)
+
+    def listen(event: Event) -> None:
+        if event.kind == "task.turn" and event.issue_id == "a":
+            stop.cancel(event.run_id)
+
+    report = await worked(settings, limits=Limits(parallel=1), stop=stop, listeners=[listen])
+    assert (report.released, report.done) == (1, 1)
+    assert (await worked(settings)).taken == 0
+    stop.clear("a-r1")
+    assert (await worked(settings)).done == 1
 
 
 async def test_every_run_is_handed_on_for_the_records(tmp_path: Path) -> None:

@@ -261,7 +261,8 @@ class Queue:
         try:
             with run_lock(self.deps.settings.state, f"issue-{issue.id}"):
                 run = await self._through_outages(issue)
-            await self._settle(issue, run)
+            with anyio.CancelScope(shield=True):  # a verdict that is there must not become a release
+                await self._settle(issue, run)
         except HarnessError as trouble:
             await self._trouble(issue, trouble)
         except anyio.get_cancelled_exc_class():

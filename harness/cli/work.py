@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -30,7 +31,7 @@ from harness.redact import redact, redact_json
 from harness.report.experiments import record
 from harness.stop import Stop
 from harness.suggest import suggest
-from harness.types import Budget, Event
+from harness.types import Budget, Event, Issue, RouteDecision
 
 EXAMPLES = """\
 examples:
@@ -109,7 +110,7 @@ def _others(settings: Settings, arguments: argparse.Namespace) -> list[tuple[Set
 
 
 async def _dry_run(places: list[tuple[Settings, Wanted]], arguments: argparse.Namespace) -> int:
-    rows = []
+    rows: list[tuple[Path, Issue, RouteDecision]] = []
     for settings, wanted in places:
         async with registry.build(settings) as deps:
             queue = Queue(deps, partial(registry.pipeline, settings=settings), wanted=wanted)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from harness import spool
+from harness import proc, spool
 from harness.cli import main
 from tests.fakes.places import fails, git, issues, place, refuses, row, told, writes
 
@@ -93,7 +93,7 @@ def test_every_log_line_names_run_issue_and_task(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.timeout(60)
-def test_the_first_signal_finishes_the_step_and_the_next_start_goes_on(tmp_path: Path) -> None:
+async def test_the_first_signal_finishes_the_step_and_the_next_start_goes_on(tmp_path: Path) -> None:
     slow = writes("a")
     slow["turns"][1]["seconds"] = 3
     repo = place(tmp_path / "repo", [row("a")], [slow]).root
@@ -110,15 +110,34 @@ def test_the_first_signal_finishes_the_step_and_the_next_start_goes_on(tmp_path:
     assert worker.returncode == 130
     assert document(out)["stopped"] == "stopped by a signal" and document(out)["released"] == 1
     assert told(repo, "a")["status"] == "open"
-    again = subprocess.run(
-        command("--once", "--json", "--repo", str(repo)), capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0 and document(again.stdout)["runs"][0]["run"] == "a-r1"
+    again = await proc.run(command("--once", "--json", "--repo", str(repo)), timeout=20)
+    assert again.exit_code == 0 and document(again.stdout)["runs"][0]["run"] == "a-r1"
     assert git(repo, "show", "harness/a:a.txt") == "done\n"
 
 
 @pytest.mark.timeout(60)
-def test_a_killed_queue_strands_nothing(tmp_path: Path) -> None:
+def test_the_second_signal_stops_now(tmp_path: Path) -> None:
+    slow = writes("a")
+    slow["turns"][1]["seconds"] = 50
+    repo = place(tmp_path / "repo", [row("a")], [slow]).root
+    worker = subprocess.Popen(
+        command("--once", "--json", "--log-json", "--repo", str(repo)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert worker.stderr is not None
+    for line in worker.stderr:
+        if '"task.turn"' in line:
+            worker.send_signal(signal.SIGINT)
+        if "once more to stop now" in line:
+            break
+    worker.send_signal(signal.SIGINT)
+    out, _ = worker.communicate(timeout=15)
+    assert worker.returncode == 130 and document(out)["released"] == 1
+    assert told(repo, "a")["status"] == "open"
+
+
+@pytest.mark.timeout(60)
+async def test_a_killed_queue_strands_nothing(tmp_path: Path) -> None:
     slow = writes("a")
     slow["turns"][1]["seconds"] = 1
     repo = place(tmp_path / "repo", [row("a")], [slow]).root
@@ -130,10 +149,8 @@ def test_a_killed_queue_strands_nothing(tmp_path: Path) -> None:
     worker.kill()
     worker.communicate(timeout=10)
     assert told(repo, "a")["status"] == "in_progress"
-    again = subprocess.run(
-        command("--once", "--json", "--repo", str(repo)), capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0 and document(again.stdout)["runs"][0]["run"] == "a-r1", again.stderr
+    again = await proc.run(command("--once", "--json", "--repo", str(repo)), timeout=20)
+    assert again.exit_code == 0 and document(again.stdout)["runs"][0]["run"] == "a-r1", again.stderr
     assert "its worker is gone" in again.stderr
     assert git(repo, "show", "harness/a:a.txt") == "done\n"
 

@@ -58,13 +58,16 @@ class Savings(Value):
         return tuple(_sentence(self, other) for other in self.baselines)
 
 
-def counterfactual(calls: Sequence[ModelCall], settings: Settings) -> Savings:
+def counterfactual(calls: Sequence[ModelCall], settings: Settings, superseded: Sequence[ModelCall] = ()) -> Savings:
     """What the calls cost, by phase and tier, and what all-Sonnet and all-Opus would have cost (an estimate).
 
     The baseline tier is `routing.baseline_tier`, the strong one the last of `tiers`; each is priced as the first model
-    of its pool.
+    of its pool. `superseded` are the calls of rounds that were redone: they were paid, and one model is taken not to
+    need them.
     """
     work, redone = _worked(calls)
+    redone = [*redone, *superseded]
+    calls = [*superseded, *calls]
     actual = total(tuple(calls))
     tiers = dict.fromkeys((settings.routing.baseline_tier, list(settings.tiers)[-1]))
     return Savings(
@@ -81,7 +84,10 @@ def counterfactual(calls: Sequence[ModelCall], settings: Settings) -> Savings:
 
 def run_savings(run: Run, settings: Settings) -> Savings:
     """`counterfactual` of all the run's calls."""
-    return counterfactual(run.calls, settings)
+    worked = [call for result in run.results for call in result.calls]
+    reviewed = [call for review in run.reviews for call in review.calls]
+    superseded = [call for result in run.superseded for call in result.calls]
+    return counterfactual([*run.other_calls, *worked, *reviewed], settings, superseded)
 
 
 def _against(tier: str, settings: Settings, work: Sequence[ModelCall], actual: Usage) -> Counterfactual:

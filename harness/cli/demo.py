@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from harness.report.html import run_report
 from harness.report.savings import Savings, counterfactual, run_savings
 from harness.sandbox import detect
 from harness.shipped import shipped
-from harness.types import Run, Value, total
+from harness.types import ModelCall, Run, Value, total
 from harness.verify import failing_tests
 
 EXAMPLES = """examples:
@@ -123,7 +124,7 @@ async def demonstrate(root: Path) -> Shown:
         runs=tuple(runs),
         before=before,
         after=await tests_of(root),
-        savings=counterfactual([call for run in runs for call in run.calls], settings),
+        savings=savings_of(runs, settings),
         reports=tuple(reports),
         graph=await _git(root, "log", "--graph", "--oneline", "--no-decorate", "main"),
         filed=tuple(name for run in runs for name in run.filed),
@@ -176,6 +177,19 @@ async def work_off(settings: Settings) -> list[Run]:
     if report.stopped:
         raise HarnessError(f"the queue stopped: {report.stopped}")
     return runs
+
+
+def savings_of(runs: Sequence[Run], settings: Settings) -> Savings:
+    """All runs' money together."""
+    calls: list[ModelCall] = []
+    superseded: list[ModelCall] = []
+    for run in runs:
+        worked = [call for result in run.results for call in result.calls]
+        # Equal task ids of different runs are different tasks.
+        calls += [call.model_copy(update={"task_id": f"{run.id}/{call.task_id}"}) for call in worked]
+        calls += [*run.other_calls, *(call for review in run.reviews for call in review.calls)]
+        superseded += [call for result in run.superseded for call in result.calls]
+    return counterfactual(calls, settings, superseded)
 
 
 async def tests_of(root: Path) -> Tests:

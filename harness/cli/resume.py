@@ -7,7 +7,7 @@ import argparse
 import anyio
 
 from harness.cli.common import common_options, say
-from harness.cli.running import run_issue_now, run_options, settings_of
+from harness.cli.running import UNFINISHED, run_issue_now, run_options, settings_of
 from harness.cli.runs import find_run, stored_runs
 from harness.errors import HarnessError
 from harness.stop import Stop
@@ -17,8 +17,6 @@ EXAMPLES = """examples:
   harness resume bd-a3f8-r1 --budget-usd 2     one that ran out of budget
   harness resume --all
 """
-
-RESUMABLE = ("running", "interrupted", "over_budget")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     if bool(arguments.run) == arguments.all:
         raise HarnessError("name a run, or say --all", "harness runs --active lists them")
     if arguments.all:
-        chosen = [run for run in anyio.run(stored_runs, settings) if run.status in RESUMABLE]
+        chosen = [run for run in anyio.run(stored_runs, settings) if run.status in UNFINISHED]
     else:
         chosen = [anyio.run(find_run, settings, arguments.run)]
-        if chosen[0].status not in RESUMABLE:
+        if chosen[0].status not in UNFINISHED:
             raise HarnessError(f"{chosen[0].id} is {chosen[0].status}; there is nothing to go on with",
                                f"begin anew: harness run {chosen[0].issue.id}")  # fmt: skip
     if not chosen:

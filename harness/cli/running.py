@@ -24,6 +24,9 @@ from harness.taking import take_issue
 from harness.types import Budget, Run
 
 
+UNFINISHED = ("running", "interrupted", "over_budget")
+
+
 def run_options(parser: argparse.ArgumentParser) -> None:
     """How work is done; each wins over harness.yaml."""
     parser.add_argument("--pipeline", metavar="NAME|FILE", help="instead of the routed one")
@@ -71,6 +74,9 @@ async def _take(issue_id: str, arguments: argparse.Namespace, settings: Settings
     for run in await deps.journal.runs():
         if run.issue.id == issue_id:
             stop.clear(run.id)
+            if run.status in UNFINISHED and wishes_of(arguments) != Wishes(budget=Budget(usd=arguments.budget_usd)):
+                say(f"{run.id} goes on as it was begun; other tiers or another pipeline need a new run")
+                say(f"  → harness forget {run.id}, then the same command begins anew")
     return await take_issue(issue_id, deps, partial(registry.pipeline, settings=settings), wishes_of(arguments))
 
 

@@ -226,7 +226,7 @@ def test_only_a_process_of_this_machine_can_be_known_to_be_dead() -> None:
     assert is_dead(f"{mine}:{2**22 + 1}-abcd")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_ten_queues_never_run_an_issue_twice(tmp_path: Path) -> None:
     """Ten clones, each with its own journal and lock, share one issue file."""
     ids = [f"x{number}" for number in range(12)]

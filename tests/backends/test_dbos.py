@@ -26,7 +26,7 @@ from harness.types import Event, TaskResult
 from tests.backends.conftest import clone, git
 from tests.contracts.backend import BackendContract, a_job
 
-pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(180)]
 
 SCRIPT = Path(__file__).with_name("a_worker.py")
 

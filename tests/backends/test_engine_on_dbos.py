@@ -18,7 +18,7 @@ from harness.engine import Wishes, run_issue
 from harness.types import Issue, Run
 from tests.backends.conftest import clone, git
 
-pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(180)]
 
 TASKS = ("t1", "t2", "t3")
 PLAN = {

@@ -92,7 +92,7 @@ def test_every_log_line_names_run_issue_and_task(tmp_path: Path, capsys: pytest.
     assert (ended["run"], ended["issue"], ended["task"]) == ("a-r1", "a", "work")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_the_first_signal_finishes_the_step_and_the_next_start_goes_on(tmp_path: Path) -> None:
     slow = writes("a")
     slow["turns"][1]["seconds"] = 3
@@ -115,7 +115,7 @@ async def test_the_first_signal_finishes_the_step_and_the_next_start_goes_on(tmp
     assert git(repo, "show", "harness/a:a.txt") == "done\n"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_the_second_signal_stops_now(tmp_path: Path) -> None:
     slow = writes("a")
     slow["turns"][1]["seconds"] = 50
@@ -136,7 +136,7 @@ def test_the_second_signal_stops_now(tmp_path: Path) -> None:
     assert told(repo, "a")["status"] == "open"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_a_killed_queue_strands_nothing(tmp_path: Path) -> None:
     slow = writes("a")
     slow["turns"][1]["seconds"] = 1
@@ -155,7 +155,7 @@ async def test_a_killed_queue_strands_nothing(tmp_path: Path) -> None:
     assert git(repo, "show", "harness/a:a.txt") == "done\n"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_watcher_is_woken_by_a_hook_and_tells_prometheus(tmp_path: Path) -> None:
     pytest.importorskip("prometheus_client", reason="pip install 'beads-harness[metrics]'")
     settings = place(tmp_path / "repo", [row("a")], [writes()], queue={"poll_seconds": 600})

@@ -55,7 +55,7 @@ async def work(repo: Path, output: Path, **variables: str) -> proc.Completed:
     return await proc.run([str(CI / "work.sh"), str(repo), str(output)], env=environment, timeout=60)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_one_pass_leaves_all_that_the_next_job_needs(repo: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text(KEY + "\n")
@@ -79,7 +79,7 @@ async def test_one_pass_leaves_all_that_the_next_job_needs(repo: Path, tmp_path:
     assert again.exit_code == 0, "nothing is ready: nothing to do"
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_what_was_not_accepted_is_told(repo: Path, tmp_path: Path) -> None:
     (tmp_path / "script.yaml").write_text("replies: []\n")
     said = await work(repo, tmp_path / "out", ANTHROPIC_API_KEY=KEY)

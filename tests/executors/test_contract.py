@@ -310,7 +310,7 @@ class TestCodex(CappedByTheDoor):
 
 
 @pytest.mark.needs_opencode
-@pytest.mark.timeout(60)  # it starts in 5 seconds on an idle machine
+@pytest.mark.timeout(180)  # it starts in 5 seconds on an idle machine
 class TestOpencode(CappedByTheDoor):
     def make(self, bench: Bench) -> CommandExecutor:
         return CommandExecutor("opencode", built_in_presets()["opencode"], bench.sandbox, bench.settings)

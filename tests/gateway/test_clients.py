@@ -60,7 +60,7 @@ async def client(argv: list[str], folder: Path, variables: dict[str, str]) -> Co
 
 
 @pytest.mark.needs_claude
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("model,wired", [("anthropic/claude-sonnet-5-5", "messages"), ("groq/gpt-x", "chat"),
                                          ("chatgpt/gpt-x", "responses")])  # fmt: skip
 async def test_claude_code_edits_a_file(wire: WireServer, folder: Path, model: str, wired: str) -> None:
@@ -80,7 +80,7 @@ async def test_claude_code_edits_a_file(wire: WireServer, folder: Path, model: s
 
 
 @pytest.mark.needs_codex
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("model,wired", [("openai/gpt-x", "responses"), ("anthropic/claude-x", "messages"),
                                          ("groq/gpt-x", "chat")])  # fmt: skip
 async def test_codex_edits_a_file(wire: WireServer, folder: Path, model: str, wired: str) -> None:
@@ -99,7 +99,7 @@ async def test_codex_edits_a_file(wire: WireServer, folder: Path, model: str, wi
 
 
 @pytest.mark.needs_opencode
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("model,wired", [("groq/gpt-x", "chat"), ("anthropic/claude-x", "messages")])
 async def test_opencode_edits_a_file(wire: WireServer, folder: Path, model: str, wired: str) -> None:
     with gateway_to(wire, model) as gateway:

@@ -13,7 +13,7 @@ from harness.proc import Completed, run
 from harness.shipped import shipped
 from tests.wire.server import WireServer
 
-pytestmark = [pytest.mark.needs_claude, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs_claude, pytest.mark.timeout(240)]
 
 PLUGIN = shipped("plugins") / "claude-code"
 ISSUE = '{"id":"demo-1","title":"Fix typo in README","status":"open","priority":2,"issue_type":"task"}\n'

@@ -16,7 +16,7 @@ from harness.outcomes import Outcomes
 from harness.shipped import shipped
 from tests.plugins.town import RealTown, make_town
 
-pytestmark = [pytest.mark.needs_gt, pytest.mark.needs_bd, pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.needs_gt, pytest.mark.needs_bd, pytest.mark.slow, pytest.mark.timeout(180)]
 
 PLUGIN = shipped("plugins") / "gastown"
 

@@ -47,7 +47,7 @@ def repo(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_engine_sling_and_suggestion_agree(repo: Path) -> None:
     settings: Settings = load_settings(repo)
     tracker, router = JsonlTracker(settings), build_router(settings)
@@ -69,7 +69,7 @@ async def test_engine_sling_and_suggestion_agree(repo: Path) -> None:
         assert (await tracker.get(issue_id)).labels == (f"model:{decision.tier}",)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_command_line_agrees(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = load_settings(repo)
     rows = [json.loads(line) for line in (repo / ".beads" / "issues.jsonl").read_text().splitlines()]

@@ -19,7 +19,7 @@ QUEUE = Path(__file__).parents[3] / "shared" / "data" / "beads-queue.jsonl"
 
 @pytest.mark.needs_bd
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 @pytest.mark.skipif(not QUEUE.exists(), reason="needs the real queue beside the checkout")
 async def test_ready_is_what_bd_says(with_bd: Callable[[str], Path], tmp_path: Path) -> None:
     # 0.47, which wrote this queue; newer ones refuse some of its issue types.

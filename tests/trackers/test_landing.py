@@ -27,7 +27,7 @@ def git(repo: Path, *argv: str) -> str:
     return subprocess.check_output(["git", "-C", str(repo), *identity, *argv], text=True)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_what_bd_writes_meanwhile_is_not_in_the_way(
     open_tracker: Callable[[], Tracker], repo: Path, tmp_path: Path
 ) -> None:

@@ -56,7 +56,7 @@ async def client(argv: list[str], folder: Path, variables: dict[str, str]) -> Co
     program = shutil.which(argv[0])
     assert program is not None
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb", **variables}
-    return await run([program, *argv[1:]], cwd=folder, env=environment, timeout=90)
+    return await run([program, *argv[1:]], cwd=folder, env=environment, timeout=200)
 
 
 @pytest.mark.needs_claude

@@ -203,7 +203,8 @@ def test_console_catalogues(case: dict[str, Any]) -> None:
 def _console_cost(case: dict[str, Any], metrics: Metrics) -> Decimal:
     rates = metrics.rate(case["input"]["model"])
     assert rates is not None
-    return (case["input"]["prompt"] * rates.input + case["input"]["completion"] * rates.output) / 1_000_000
+    prompt_tokens, completion = int(case["input"]["prompt"]), int(case["input"]["completion"])
+    return (prompt_tokens * rates.input + completion * rates.output) / 1_000_000
 
 
 @pytest.mark.parametrize("case", cases.of("model_rates_lookup", "obs_price_lookup"))
@@ -226,7 +227,8 @@ def test_a_requests_cost(case: dict[str, Any]) -> None:
         figures = row["input_per_token"], row["output_per_token"], row["cached_per_token"]
         read, prompt_tokens, completion, wanted = given["cached"], given["prompt"], given["completion"], expected["usd"]
     else:
-        figures = tuple(dec(given["rates"][name]) for name in ("input", "output", "cache_read"))
+        row = {name: dec(value) for name, value in given["rates"].items()}
+        figures = row["input"], row["output"], row["cache_read"]
         read, prompt_tokens, completion = (
             given[name] for name in ("cached_input_tokens", "prompt_tokens", "completion_tokens")
         )

@@ -23,7 +23,6 @@ from harness.stop import Stop
 from harness.taking import take_issue
 from harness.types import Budget, Run
 
-
 UNFINISHED = ("running", "interrupted", "over_budget")
 
 

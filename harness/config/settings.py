@@ -144,7 +144,7 @@ class QueueSettings(Value):
     pause_after_failures: int = Field(3, ge=1)
     """Failures in a row, of different issues."""
     max_attempts_per_issue: int = Field(2, ge=1)
-    """Afterwards the issue is labelled `harness:failed` and left alone."""
+    """Failures; afterwards the issue is labelled `harness:stuck` and left alone until that label is removed."""
     outage_pause_seconds: float = Field(60, gt=0)
     """The wait when every model of a tier fails, before it is asked again."""
     outage_give_up_seconds: float = Field(3600, gt=0)

@@ -178,7 +178,7 @@ class LearnedStrategy:
             embedded = importlib.import_module("harness.routing.near_embedded")
         except ModuleNotFoundError as error:
             raise MissingTool(
-                f"routing.learned.neighbours: embedded needs {error.name}", "pip install 'beads-harness[embedded]'"
+                f"routing.learned.neighbours: embedded needs {error.name}", "pip install numpy onnxruntime tokenizers"
             ) from None
         near: Near = embedded.EmbeddedNeighbours(newest(store, embedded.READ))
         return near

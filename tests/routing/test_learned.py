@@ -284,7 +284,7 @@ def test_nothing_similar_is_nothing() -> None:
 
 
 def test_by_meaning_where_the_words_differ() -> None:
-    near_embedded = pytest.importorskip("harness.routing.near_embedded", reason="needs beads-harness[embedded]")
+    near_embedded = pytest.importorskip("harness.routing.near_embedded", reason="needs onnxruntime")
     rows = [("Repair the login form", "haiku", 0, 10, 0), ("Bump the year in the footer", "haiku", 1, 10, 0)]
     found = near_embedded.EmbeddedNeighbours(rows).tallies("Fix the sign-in form")
     assert found["haiku"].stays > 0 and found["haiku"].solved == 0
@@ -293,7 +293,7 @@ def test_by_meaning_where_the_words_differ() -> None:
 
 
 def test_embedded_neighbours_are_weighed_in(strategy: Strategy, tmp_path: Path) -> None:
-    pytest.importorskip("harness.routing.near_embedded", reason="needs beads-harness[embedded]")
+    pytest.importorskip("harness.routing.near_embedded", reason="needs onnxruntime")
     fill(tmp_path, "haiku", 48, 2, 4_000_000, description="Cope with lists that are empty")
     fill(tmp_path, "sonnet", 40, 2, 14_000_000)
     assert "similar issues weighed in" in why(strategy(neighbours="embedded"))

@@ -68,7 +68,6 @@ DATA = {
     "routing/data/arch_router.txt": "The prompt that Arch-Router was trained on.",
     "routing/data/minilm.onnx": "The embedding model, all-MiniLM-L6-v2 in 8 bits.",
     "routing/data/orchestrator.txt": "The prompt that Plano-Orchestrator was trained on.",
-    "routing/data/requests.yaml": "Requests by kind, for the embedded classifier; not read yet.",
     "routing/data/tokenizer.json": "The embedding model's words.",
     "routing/rules.yaml": "The built-in rules: words → tiers.",
 }

@@ -1,0 +1,48 @@
+"""The cheapest or fastest model first, from catalogues that answer, answer nonsense, or are down."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+
+from harness.routing.feeds import Feeds
+from harness.routing.selection import BadCatalogue, Metrics, order, parse
+from harness.routing.switching import Rates
+from tests.conformance.test_routing import Catalogue
+
+POOL = ("x/dear", "x/unknown", "x/cheap")
+PAYLOAD = {
+    "x": {"models": {"dear": {"cost": {"input": 5, "output": 25}}, "cheap": {"cost": {"input": 1, "output": 2}}}}
+}
+
+
+def test_order() -> None:
+    rates = {"x/dear": Rates(input=5, output=25), "x/cheap": Rates(input=1, output=2)}
+    metrics = Metrics(rates=rates, latency={"x/unknown": 0.1})
+    assert order(POOL, "none", metrics) == POOL
+    assert order(POOL, "cheapest", metrics) == ("x/cheap", "x/dear", "x/unknown")
+    assert order(POOL, "fastest", metrics) == ("x/unknown", "x/dear", "x/cheap")
+
+
+def test_another_form_is_refused() -> None:
+    with pytest.raises(BadCatalogue, match=r"models\.dev"):
+        parse(Catalogue("models.dev"), [1, 2])
+
+
+def test_offline_prices_serve_without_a_catalogue() -> None:
+    pool = ("anthropic/claude-opus-4-5", "anthropic/claude-haiku-4-5")
+    assert order(pool, "cheapest", Feeds(models=pool).metrics) == pool[::-1]
+
+
+async def test_a_failed_refresh_keeps_the_last_good_prices() -> None:
+    now, answers = [0.0], [httpx2.Response(200, json=PAYLOAD), httpx2.Response(503)]
+    source = Catalogue("models.dev")
+    source.refresh_interval = 30
+    transport = httpx2.MockTransport(lambda request: answers.pop(0))
+    feeds = Feeds([source], POOL, client=lambda: httpx2.AsyncClient(transport=transport), clock=lambda: now[0])
+    assert await feeds.refresh() == 30
+    now[0] = 31
+    await feeds.refresh()
+    assert order(POOL, "cheapest", feeds.metrics)[0] == "x/cheap"
+    status = feeds.status()[0]
+    assert (status.models, status.age_seconds) == (2, 31) and "503" in (status.problem or "")

@@ -30,9 +30,7 @@ def main(every: int) -> None:
     routes = [RoutePreference(name=name, description=text) for name, text in described.items()]
     inside, outside = rows("clinc150_test.jsonl")[::every], rows("clinc150_oos_test.jsonl")[::every]
     print(f"{len(routes)} described routes, {len(inside)} requests inside, {len(outside)} outside")
-    print(
-        f"{'classifier':12}{'nearest right':>18}{'kept, right':>16}{'outside refused':>17}{'ms':>8}{'ratio':>8}"
-    )
+    print(f"{'classifier':12}{'nearest right':>18}{'kept, right':>16}{'outside refused':>17}{'ms':>8}{'ratio':>8}")
     baseline = 0.0
     made: list[Classifier] = [KeywordClassifier(routes), SemanticClassifier(routes)]
     for classifier in made:

@@ -1,4 +1,4 @@
-"""The seams: one to eight methods each, one contract test each, one visible table each in `registry.py`.
+"""The seams: one to eight methods each; those with several implementations have one contract test over them all.
 
     Tracker     where issues come from and where their fate is written
     Strategy    an opinion on which tier an issue needs

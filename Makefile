@@ -12,7 +12,7 @@ BENCH ?= route queue_routing scheduler stats worktrees
 .PHONY: demo test lint bench
 
 demo: $(ENV)/installed
-	$(ENV)/bin/harness demo
+	$(ENV)/bin/harness demo --keep
 
 test: $(ENV)/installed
 	PATH="$(CURDIR)/$(ENV)/bin:$$PATH" $(RUN) pytest -q $(TESTS)

@@ -254,3 +254,31 @@ def test_spans_have_the_genai_attributes() -> None:
     assert f"{span.context.trace_id:032x}" == trace
     wanted = {"gen_ai.provider.name": "openai", "gen_ai.response.model": "gpt-4o", "gen_ai.usage.input_tokens": 5}
     assert wanted.items() <= dict(span.attributes).items()
+
+
+ABSTRACT = [
+    {
+        "name": "complex_reasoning",
+        "description": "complex reasoning tasks, multi-step analysis",
+        "models": ["openai/a"],
+    },
+    {"name": "code_generation", "description": "generating new code, writing functions", "models": ["openai/b"]},
+]
+REQUESTS = {
+    "Write a Python function that implements binary search on a sorted array": "code_generation",
+    "Explain the trade-offs between microservices and monolithic architectures": "complex_reasoning",
+    "Create a REST API endpoint in Rust using actix-web that handles user registration": "code_generation",
+    "Build a React component that renders a sortable data table": "code_generation",
+    "Write a REST API in Go using Gin": "code_generation",
+    "What is the capital of France?": None,
+}
+
+
+def test_two_abstract_routes_named_like_built_in_ones_are_found(wire: WireServer) -> None:
+    """Without borrowed examples every one of these is passed by: the descriptions alone are too far off."""
+    rows = [{"model": "openai/*", "base_url": wire.url, "api_key": "k"}]
+    with RunningGateway({"models": rows, "routes": ABSTRACT}) as running:
+        for text, route in REQUESTS.items():
+            body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
+            answer = httpx2.post(running.url + "/routing/v1/chat/completions", json=body)
+            assert answer.json()["route"] == route, text

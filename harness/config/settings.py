@@ -86,7 +86,7 @@ class LearnedSettings(Value):
     explore_usd_per_day: Decimal = Decimal(0)
     half_life_days: float = Field(60, gt=0)
     neighbours: Literal["words", "embedded"] = "words"
-    """How similar issues are found: by the words of their titles, or (slower, `embedded` extra) by meaning."""
+    """How similar issues are found: by the words of their titles, or (slower: `embedded`) by meaning."""
     min_success: float = Field(0.6, ge=0, le=1)
     """A cheaper tier that solves fewer than this share is not begun at: failed attempts cost time, too."""
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,35 @@ async def test_a_command_of_the_installed_plugin_runs_the_harness(repo: Path) ->
     assert lines and all(line in prompts for line in lines)
     said = await claude(repo, "plugin", "uninstall", "harness@beads-harness")
     assert said.ok, said.output
+
+
+SCRIPT = """replies:
+  - when: {phase: execute}
+    turns:
+      - tools: [{name: write, input: {path: done.txt, content: "done"}}]
+      - tools: [{name: finish, input: {summary: "It is there."}}]
+"""
+
+
+async def test_the_run_command_takes_an_issue_to_a_branch(repo: Path) -> None:
+    names = ["-c", "user.name=n", "-c", "user.email=n@example.org"]
+    subprocess.check_call(["git", "add", "."], cwd=repo)
+    subprocess.check_call(["git", *names, "commit", "-qm", "start"], cwd=repo)
+    script = repo.parent / "script.yaml"
+    script.write_text(SCRIPT)
+    command = f"harness run demo-1 --json --script {script} --pipeline single --worker haiku"
+
+    def answer(request: Any) -> dict[str, Any]:
+        if "Bash" in request.facts.offers and request.facts.turn == 1:
+            return {"tools": [{"name": "Bash", "input": {"command": command, "description": "run the issue"}}]}
+        return {"text": "It is on its branch."}
+
+    for argv in (("marketplace", "add", str(PLUGIN)), ("install", "harness@beads-harness")):
+        said = await claude(repo, "plugin", *argv)
+        assert said.ok, said.output
+    with WireServer(answer) as wire:
+        argv = ("-p", "/harness:run demo-1", "--output-format", "json")
+        said = await claude(repo, *argv, ANTHROPIC_BASE_URL=wire.url, ANTHROPIC_API_KEY="sk-client")
+    assert said.ok and "It is on its branch." in said.stdout, said.output
+    shown = await run(["git", "show", "harness/demo-1:done.txt"], cwd=repo)
+    assert shown.stdout == "done", said.output

@@ -25,7 +25,7 @@ from harness.phases.plan import as_markdown, plan, static_plan
 from harness.phases.review import review, wanted
 from harness.prompts import brief
 from harness.protocols import Deps, StepLog
-from harness.types import Budget, Event, Issue, Landing, Phase, Pipeline, RouteDecision, Run, Value
+from harness.types import UNFINISHED, Budget, Event, Issue, Landing, Phase, Pipeline, RouteDecision, Run, Value
 
 LoadPipeline = Callable[[str], Pipeline]
 
@@ -142,7 +142,7 @@ async def unfinished(issue_id: str, deps: Deps) -> Run | None:
     """The issue's latest run, if it was interrupted or ran out of budget."""
     for run in await deps.journal.runs():
         if run.issue.id == issue_id:
-            return run.untold() if run.status in ("running", "interrupted", "over_budget") else None
+            return run.untold() if run.status in UNFINISHED else None
     return None
 
 

@@ -383,6 +383,10 @@ class Landing(Value):
 RunStatus = Literal["running", "done", "failed", "rejected", "over_budget", "interrupted", "cancelled"]
 
 
+UNFINISHED: tuple[RunStatus, ...] = ("running", "interrupted", "over_budget")
+"""States of a run that can go on."""
+
+
 class Run(Value):
     """An issue's whole story so far: a frozen value that grows."""
 

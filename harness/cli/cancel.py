@@ -10,6 +10,7 @@ from harness.cli.common import common_options, put_json, settings_from, show
 from harness.cli.runs import find_run
 from harness.errors import HarnessError
 from harness.stop import Stop
+from harness.types import UNFINISHED
 
 EXAMPLES = """examples:
   harness cancel bd-a3f8-r1        what is finished is kept; harness resume goes on
@@ -24,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     found = anyio.run(find_run, settings, arguments.run)
-    if found.status not in ("running", "interrupted", "over_budget"):
+    if found.status not in UNFINISHED:
         raise HarnessError(
             f"{found.id} is {found.status} already", "harness runs --active lists those that can be stopped"
         )

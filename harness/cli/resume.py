@@ -7,10 +7,11 @@ import argparse
 import anyio
 
 from harness.cli.common import common_options, say
-from harness.cli.running import UNFINISHED, run_issue_now, run_options, settings_of
+from harness.cli.running import run_issue_now, run_options, settings_of
 from harness.cli.runs import find_run, stored_runs
 from harness.errors import HarnessError
 from harness.stop import Stop
+from harness.types import UNFINISHED
 
 EXAMPLES = """examples:
   harness resume bd-a3f8-r1

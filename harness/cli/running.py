@@ -21,9 +21,7 @@ from harness.report.experiments import record
 from harness.report.savings import run_savings
 from harness.stop import Stop
 from harness.taking import take_issue
-from harness.types import Budget, Run
-
-UNFINISHED = ("running", "interrupted", "over_budget")
+from harness.types import UNFINISHED, Budget, Run
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:

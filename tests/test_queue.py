@@ -81,6 +81,15 @@ async def test_a_blocked_issue_waits_until_its_blocker_has_landed(tmp_path: Path
     assert order(await worked(branching)) == ["a"], "its branch is not merged"
 
 
+async def test_issues_that_land_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
+    names = [f"x{number}" for number in range(8)]
+    settings = place(tmp_path / "repo", [row(one) for one in names], [writes(one) for one in names], land="merge")
+    report = await worked(settings, limits=Limits(parallel=4))
+    assert (report.done, report.failed) == (8, 0), [run["error"] for run in report.runs]
+    assert git(settings.root, "ls-files", "*.txt").split() == [f"{one}.txt" for one in names]
+    assert {told(settings.root, one)["status"] for one in names} == {"closed"}
+
+
 async def test_filters_and_the_number_of_issues_bound_what_is_taken(tmp_path: Path) -> None:
     rows = [row("a", labels=["go"]), row("b"), row("c", labels=["go"], issue_type="bug"), row("d", labels=["go"])]
     settings = place(tmp_path / "repo", rows, [writes(one) for one in "abcd"])

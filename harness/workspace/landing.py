@@ -19,7 +19,8 @@ from harness.errors import GitError
 from harness.proc import run
 from harness.protocols import Merged
 from harness.types import Landing
-from harness.workspace.door import NETWORK_SECONDS, At, Door
+from harness.workspace.door import NETWORK_SECONDS, SECONDS, At, Door
+from harness.workspace.locks import file_lock
 from harness.workspace.trees import branch_name
 
 TRIES = 3
@@ -34,7 +35,9 @@ async def land(
     """See `Workspace.land`."""
     name = branch_name(branch)
     if mode == "merge":
-        return await _land_merge(door, merge, name, commit, into, title)
+        # One after another, so that only somebody else can move the branch meanwhile.
+        async with file_lock(door.path / "locks" / "landing.lock", seconds=SECONDS):
+            return await _land_merge(door, merge, name, commit, into, title)
     await _put_branch(door, name, commit)
     if mode == "pr":
         return await _land_pr(door, name, commit, into, title, body)
@@ -99,11 +102,12 @@ async def _land_merge(door: Door, merge: Merge, name: str, commit: str, into: st
 async def _advance(door: Door, into: str, old: str, new: str) -> bool:
     """Move the branch and the checkout it is in, both or neither; False when somebody else moved it first."""
     async with door.locked():
+        # First of all: beside another tip than `old`, a clean checkout would look changed.
+        if await _tip(door, f"refs/heads/{into}") != old:
+            return False
         here = [place for place, checked_out in (await _checkouts(door)).items() if checked_out == into]
         for place in here:
             await _refuse_unless_clean(door, place, into, old, new)
-        if await _tip(door, f"refs/heads/{into}") != old:
-            return False
         moved: list[Path] = []
         try:
             for place in here:

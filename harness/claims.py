@@ -84,8 +84,8 @@ async def take_back(claims: Claims, deps: Deps) -> list[str]:
             gone[run.issue.id] = actor
     freed = []
     for issue_id, actor in gone.items():
-        latest = next((run for run in await deps.journal.runs() if run.issue.id == issue_id), None)
-        if (latest is None or latest.status != "done") and await _release(issue_id, actor, deps):
+        latest = await deps.journal.runs(issue=issue_id, limit=1)
+        if not (latest and latest[0].status == "done") and await _release(issue_id, actor, deps):
             freed.append(issue_id)
         claims.cross_out(issue_id)
     return freed

@@ -140,17 +140,15 @@ _DAG = {"id", "title", "depends_on", "tier", "files"}
 
 async def unfinished(issue_id: str, deps: Deps) -> Run | None:
     """The issue's latest run, if it was interrupted or ran out of budget."""
-    for run in await deps.journal.runs():
-        if run.issue.id == issue_id:
-            return run.untold() if run.status in UNFINISHED else None
-    return None
+    latest = await deps.journal.runs(issue=issue_id, limit=1)
+    return latest[0].untold() if latest and latest[0].status in UNFINISHED else None
 
 
 async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes) -> Run:
     """A new run: routed, its pipeline loaded with the caller's wishes in it, its base commit fixed."""
     route = deps.router.route(issue)
     pipeline = staffed(load_pipeline(wishes.pipeline or route.pipeline), route, deps.settings, wishes)
-    earlier = sum(1 for run in await deps.journal.runs() if run.issue.id == issue.id)
+    earlier = len(await deps.journal.runs(issue=issue.id))
     run = Run(
         id=f"{issue.id}-r{earlier + 1}",
         issue=issue,

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,7 @@ CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, issue_id TEXT NOT NULL, status TEXT NOT NULL, started_at TEXT, updated_at REAL NOT NULL,
     value TEXT NOT NULL);
 CREATE INDEX runs_by_status ON runs (status, started_at);
+CREATE INDEX runs_by_issue ON runs (issue_id, started_at);
 CREATE TABLE events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL, value TEXT NOT NULL);
 CREATE INDEX events_by_run ON events (run_id, number);
@@ -129,12 +131,26 @@ class SqliteJournal:
         rows = await self._in_thread(self._query, "SELECT value FROM runs WHERE run_id = ?", run_id)
         return self._as(Run, rows[0][0], run_id, "run") if rows else None
 
-    async def runs(self, active: bool = False, limit: int | None = None) -> list[Run]:
-        """Saved runs, newest first; `active` leaves out all that have ended."""
-        where = "WHERE status IN ('running', 'interrupted')" if active else ""
+    async def runs(
+        self,
+        active: bool = False,
+        limit: int | None = None,
+        issue: str | None = None,
+        since: datetime | None = None,
+    ) -> list[Run]:
+        """Saved runs, newest first; `active` leaves out all that have ended, `issue` those of other issues, `since`
+        those that began earlier."""
+        chosen = {
+            "issue_id = ?": issue,
+            "started_at >= ?": since.astimezone(UTC).isoformat() if since else None,
+        }
+        kept = {condition: value for condition, value in chosen.items() if value is not None}
+        conditions = [*kept, *(["status IN ('running', 'interrupted')"] if active else [])]
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
         rows = await self._in_thread(
             self._query,
             f"SELECT run_id, value FROM runs {where} ORDER BY started_at DESC, updated_at DESC, run_id LIMIT ?",
+            *kept.values(),
             -1 if limit is None else limit,
         )
         return [self._as(Run, value, run_id, "run") for run_id, value in rows]
@@ -337,6 +353,8 @@ def _check(db: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
             f"{path}: was written by an older harness (journal version {version}; this one reads {SCHEMA_VERSION})",
             f"finish its runs with the older version, then move the file away: mv {path} {path}.{version}",
         )
+    # Journals that were made before this index do without it otherwise, and any version can read them with it.
+    db.execute("CREATE INDEX IF NOT EXISTS runs_by_issue ON runs (issue_id, started_at)")
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

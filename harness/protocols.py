@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -241,8 +242,14 @@ class Journal(Protocol):
 
     async def load(self, run_id: str) -> Run | None: ...
 
-    async def runs(self, active: bool = False, limit: int | None = None) -> list[Run]:
-        """Newest first."""
+    async def runs(
+        self,
+        active: bool = False,
+        limit: int | None = None,
+        issue: str | None = None,
+        since: datetime | None = None,
+    ) -> list[Run]:
+        """Newest first; of one issue, or begun at `since` or later, where that is asked for."""
 
     def note(self, event: Event) -> None:
         """Remember an event, soon; never waits."""

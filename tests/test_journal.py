@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -186,6 +186,12 @@ async def test_runs_are_listed_newest_first_and_by_state(journal: SqliteJournal)
     assert [run.id for run in await journal.runs()] == ["r4", "r3", "r2", "r1"]
     assert [run.id for run in await journal.runs(active=True)] == ["r3", "r2"]
     assert [run.id for run in await journal.runs(limit=1)] == ["r4"]
+    await journal.save(a_run("r5", issue=Issue(id="other", title="t")))
+    assert [run.id for run in await journal.runs(issue="other")] == ["r5"]
+    assert [run.id for run in await journal.runs(issue="i", limit=1)] == ["r4"]
+    began = datetime(2026, 1, 1, 2, tzinfo=UTC)
+    assert [run.id for run in await journal.runs(since=began)] == ["r5", "r4", "r3", "r2"]
+    assert [run.id for run in await journal.runs(active=True, since=began + timedelta(hours=1))] == ["r3"]
     loaded = await journal.load("r2")
     assert loaded is not None
     assert loaded.error == "grown"

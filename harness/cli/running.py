@@ -68,12 +68,11 @@ def run_issue_now(arguments: argparse.Namespace, settings: Settings, issue_id: s
 
 
 async def _take(issue_id: str, arguments: argparse.Namespace, settings: Settings, deps: Deps, stop: Stop) -> Run:
-    for run in await deps.journal.runs():
-        if run.issue.id == issue_id:
-            stop.clear(run.id)
-            if run.status in UNFINISHED and wishes_of(arguments) != Wishes(budget=Budget(usd=arguments.budget_usd)):
-                say(f"{run.id} goes on as it was begun; other tiers or another pipeline need a new run")
-                say(f"  → harness forget {run.id}, then the same command begins anew")
+    for run in await deps.journal.runs(issue=issue_id):
+        stop.clear(run.id)
+        if run.status in UNFINISHED and wishes_of(arguments) != Wishes(budget=Budget(usd=arguments.budget_usd)):
+            say(f"{run.id} goes on as it was begun; other tiers or another pipeline need a new run")
+            say(f"  → harness forget {run.id}, then the same command begins anew")
     return await take_issue(issue_id, deps, partial(registry.pipeline, settings=settings), wishes_of(arguments))
 
 

@@ -33,7 +33,7 @@ class Stop:
     def cancel(self, run_id: str) -> None:
         """Ask whoever works on a run, in this process or another, to stop after its current step."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._mark(run_id).touch()
+        self._mark(run_id).write_text(run_id, encoding="utf-8")
 
     def clear(self, run_id: str) -> None:
         """Forget a request: the run may go on."""
@@ -41,6 +41,10 @@ class Stop:
 
     def cancelled(self, run_id: str) -> bool:
         return self._mark(run_id).exists()
+
+    def all_cancelled(self) -> list[str]:
+        """Runs that were asked to stop, and not to go on since."""
+        return [mark.read_text(encoding="utf-8") or mark.name for mark in sorted(self._folder.glob("*"))]
 
     def _mark(self, run_id: str) -> Path:
         return self._folder / slug(run_id, 120)

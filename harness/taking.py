@@ -1,65 +1,208 @@
-"""One issue taken: claimed, worked under its lock, and given back with the reason when it was not accepted."""
+"""Issues taken: claimed, worked, and every claim settled: landed, or given back with the reason and the way on.
+
+    claim ─→ work ─accepted─────────→ done; on a branch it stays claimed until somebody has merged it
+                  ─failed, rejected─→ open again, with a label; after `queue.max_attempts_per_issue` left alone
+                  ─anything else────→ open again; its run goes on where it was
+
+`harness run` and `harness work` do the same here. What they make of an end differs: see `Judge`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import anyio
+
 from harness.budget import Meter
-from harness.claims import is_dead
-from harness.engine import LoadPipeline, Wishes, run_issue, unfinished
-from harness.errors import HarnessError, ModelAuthError, TrackerError
+from harness.claims import Claims, is_dead
+from harness.engine import LoadPipeline, Wishes, run_issue
+from harness.errors import (
+    HarnessError,
+    JournalError,
+    MissingTool,
+    ModelAuthError,
+    SandboxError,
+    TrackerError,
+)
 from harness.protocols import Deps
 from harness.stop import run_lock
-from harness.types import Issue, Run
+from harness.types import UNFINISHED, Issue, Run
+
+Kind = Literal["done", "failed", "rejected", "released"]
 
 LABELS = {"failed": "harness:failed", "rejected": "harness:rejected"}
-"""Run status → the label its issue gets when it is given back."""
+"""The end of an attempt → the label its issue gets when it is given back."""
+STUCK = "harness:stuck"
+"""On issues that failed as often as `queue.max_attempts_per_issue` allows."""
+EVERYBODYS = (ModelAuthError, JournalError, TrackerError, SandboxError, MissingTool)
+"""Trouble that every other issue would have too."""
+STOPPED = "stopped; it goes on where it was with the next harness work, or harness run"
+
+Judge = Callable[[Run | HarnessError], Kind]
+"""What an end means for the issue: whether it counts as an attempt."""
+
+
+@dataclass(frozen=True)
+class End:
+    """What became of a taken issue."""
+
+    kind: Kind
+    run: Run | None = None
+    """The run that has ended; with `trouble`, the one that was broken off, if it had begun."""
+    trouble: HarnessError | None = None
+    """What broke the run off."""
+    unsettled: HarnessError | None = None
+    """Why the issue could not be given back, so that it is still claimed."""
+
+    @property
+    def why(self) -> str | None:
+        if self.trouble is not None:
+            return self.trouble.message
+        return self.run.error if self.run else None
+
+
+def verdict(end: Run | HarnessError) -> Kind:
+    """Where a person looks on: what the work came to counts; trouble is theirs to see, and no fault of the issue."""
+    if isinstance(end, HarnessError):
+        return "released"
+    if end.accepted:
+        return "done"
+    if end.status == "failed" or end.status == "rejected":
+        return end.status
+    return "released"
+
+
+async def begun(issue_id: str, deps: Deps) -> Run | None:
+    """The issue's latest run as it was saved, if it can go on."""
+    latest = await deps.journal.runs(issue=issue_id, limit=1)
+    return latest[0] if latest and latest[0].status in UNFINISHED else None
+
+
+class Taker:
+    """Claims issues for one actor and settles every claim.
+
+    With `claims` each claim is noted before it is made and crossed out when it is settled, so that whoever comes after
+    a crash can give it back.
+    """
+
+    def __init__(self, deps: Deps, judge: Judge = verdict, claims: Claims | None = None) -> None:
+        self._deps, self._judge, self._claims = deps, judge, claims
+
+    async def claim(self, issue_id: str) -> Issue | None:
+        """The issue as it is now that it is ours; None when somebody was quicker."""
+        if self._claims:
+            self._claims.note(issue_id, self._deps.actor)
+        if await self._deps.tracker.claim(issue_id, self._deps.actor):
+            issue = await self._deps.tracker.get(issue_id)
+            if issue.assignee == self._deps.actor:
+                return issue
+        self._settled(issue_id)
+        return None
+
+    async def take_over(self, issue: Issue) -> Issue:
+        """Claim an issue that a worker which is gone still holds; raises TrackerError when its holder may be alive.
+
+        The caller holds the issue's lock: a harness that had begun it in this repository is not there any more.
+        """
+        holder = (await self._deps.tracker.get(issue.id)).assignee or "somebody else"
+        resuming = await begun(issue.id, self._deps) is not None
+        if (resuming and holder.startswith("harness@")) or is_dead(holder):
+            await self._deps.tracker.release(issue.id, f"taken over from {holder}, which is gone", holder)
+            if (mine := await self.claim(issue.id)) is not None:
+                return mine
+        cure = f"release it if that is stale, e.g.: bd update {issue.id} --status open"
+        raise TrackerError(f"{issue.id} is claimed by {holder}", cure)
+
+    async def work(self, issue: Issue, run: Callable[[], Awaitable[Run]]) -> End:
+        """Run a claimed issue and settle the claim, whatever happens; a cancellation settles it, too."""
+        try:
+            ended = await run()
+            end = End(self._judge(ended), ended)
+        except HarnessError as trouble:
+            end = End(self._judge(trouble), await begun(issue.id, self._deps), trouble)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._give_back(issue, STOPPED)
+            raise
+        try:
+            with anyio.CancelScope(shield=True):  # a verdict that is there must not become a release
+                await self._settle(issue, end)
+        except HarnessError as refusal:
+            return replace(end, unsettled=refusal)
+        return end
+
+    async def _settle(self, issue: Issue, end: End) -> None:
+        if end.kind == "done":
+            self._settled(issue.id)
+        elif end.kind == "released":
+            await self._give_back(issue, f"{_reason(end)}\n{_way_on(issue, end.run)}")
+        else:
+            number, most = await self._attempts(issue), self._deps.settings.queue.max_attempts_per_issue
+            stuck = number >= most
+            again = f"it is left alone until the label {STUCK} is removed" if stuck else "harness work tries again"
+            lines = [_reason(end), f"That was attempt {number} of {most}; {again}.", _by_hand(issue, end.run)]
+            await self._give_back(issue, "\n".join(lines), [LABELS[end.kind], *([STUCK] if stuck else [])])
+
+    async def _give_back(self, issue: Issue, why: str, labels: Sequence[str] = ()) -> None:
+        await self._deps.tracker.release(issue.id, f"harness: {why}", self._deps.actor, labels)
+        self._settled(issue.id)
+
+    def _settled(self, issue_id: str) -> None:
+        if self._claims:
+            self._claims.cross_out(issue_id)
+
+    async def _attempts(self, issue: Issue) -> int:
+        """How often the issue has failed, this time included."""
+        ended = sum(run.status in LABELS for run in await self._deps.journal.runs(issue=issue.id))
+        # Labels outlive a journal: a fresh clone in CI knows an earlier failure by them alone.
+        return max(ended, 1 + sum(label in issue.labels for label in LABELS.values()))
 
 
 async def take_issue(
     issue_id: str, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes | None = None, meter: Meter | None = None
 ) -> Run:
-    """Claim the issue, run it, and release it unless it was accepted; a closed or foreign issue is an error.
+    """Claim the issue, run it, and give it back unless it was accepted; a closed or foreign issue is an error.
 
     An unfinished run of the issue is gone on with, whoever's dead process began it.
     """
     issue = await deps.tracker.get(issue_id)
     if issue.status == "closed":
         raise TrackerError(f"{issue_id} is closed", f"reopen it first, e.g.: bd reopen {issue_id}")
-    before = await unfinished(issue.id, deps)
+    taker = Taker(deps)
     with run_lock(deps.settings.state, f"issue-{issue.id}"):
-        await _claim(issue, deps, resuming=before is not None)
-        try:
-            run = await run_issue(issue, deps, load_pipeline, wishes or Wishes(), meter)
-        except HarnessError as trouble:
-            cure = f"\n{trouble.hint}" if trouble.hint and not isinstance(trouble, ModelAuthError) else ""
-            await deps.tracker.release(issue.id, f"harness stopped: {trouble.message}{cure}", deps.actor)
-            raise
-        if not run.accepted:
-            await give_back(run, deps)
-    return run
+        mine = await taker.claim(issue.id) or await taker.take_over(issue)
+        end = await taker.work(mine, lambda: run_issue(mine, deps, load_pipeline, wishes or Wishes(), meter))
+    if (trouble := end.trouble or end.unsettled) is not None:
+        raise trouble
+    assert end.run is not None
+    return end.run
 
 
-async def give_back(run: Run, deps: Deps) -> None:
-    """Release the issue of a run that was not accepted: open, labelled where it failed, with why and how to retry."""
-    kept = f"\nFinished work is kept on branches harness/{run.id}/…" if any(r.commit for r in run.results) else ""
-    retry = (
-        f"resume it: harness resume {run.id}"
-        if run.status in ("interrupted", "over_budget")
-        else (f"retry it: harness run {run.issue.id} --worker TIER, or look at harness report {run.id}")
+# ── what the issue is told ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _reason(end: End) -> str:
+    """What happened, and what is kept."""
+    if end.trouble is not None:
+        # The cure of trouble that is not the issue's own is for who runs the harness, not for the tracker.
+        cure = f"\n{end.trouble.hint}" if end.trouble.hint and not isinstance(end.trouble, EVERYBODYS) else ""
+        return f"{'stopped' if end.kind == 'released' else end.kind}: {end.trouble.message}{cure}"
+    assert end.run is not None
+    cure = f"\n{end.run.hint.replace('RUN', end.run.id)}" if end.run.hint else ""
+    kept = (
+        f"\nFinished work is kept on branches harness/{end.run.id}/…" if any(r.commit for r in end.run.results) else ""
     )
-    label = LABELS.get(run.status)
-    why = f"harness {run.id}: {run.status}. {run.error or ''}{kept}\nTo {retry}"
-    await deps.tracker.release(run.issue.id, why, deps.actor, [label] if label else [])
+    return f"{end.run.id}: {end.run.status.replace('_', ' ')}: {end.run.error or 'not accepted'}{cure}{kept}"
 
 
-async def _claim(issue: Issue, deps: Deps, resuming: bool) -> None:
-    if await deps.tracker.claim(issue.id, deps.actor):
-        return
-    holder = (await deps.tracker.get(issue.id)).assignee or "somebody else"
-    # Its lock was free, so whoever claimed it here is gone: the claim is taken over, with an unfinished run if any.
-    if (resuming and holder.startswith("harness@")) or is_dead(holder):
-        await deps.tracker.release(issue.id, f"taken over from {holder}, which is gone", holder)
-        if await deps.tracker.claim(issue.id, deps.actor):
-            return
-    raise TrackerError(
-        f"{issue.id} is claimed by {holder}", f"release it if that is stale, e.g.: bd update {issue.id} --status open"
-    )
+def _way_on(issue: Issue, run: Run | None) -> str:
+    if run is not None and run.status in UNFINISHED:
+        return f"It goes on where it stopped: harness resume {run.id}, or the next harness work."
+    return f"Begin it again: harness run {issue.id}, or the next harness work."
+
+
+def _by_hand(issue: Issue, run: Run | None) -> str:
+    look = f"Look at it: harness show {run.id}. " if run else ""
+    return f"{look}By hand: harness run {issue.id} --worker TIER"

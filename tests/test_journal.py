@@ -191,7 +191,7 @@ async def test_runs_are_listed_newest_first_and_by_state(journal: SqliteJournal)
     assert [run.id for run in await journal.runs(issue="i", limit=1)] == ["r4"]
     began = datetime(2026, 1, 1, 2, tzinfo=UTC)
     assert [run.id for run in await journal.runs(since=began)] == ["r5", "r4", "r3", "r2"]
-    assert [run.id for run in await journal.runs(active=True, since=began + timedelta(hours=1))] == ["r3"]
+    assert [run.id for run in await journal.runs(active=True, since=began + timedelta(hours=1))] == ["r5", "r3"]
     loaded = await journal.load("r2")
     assert loaded is not None
     assert loaded.error == "grown"

@@ -13,12 +13,15 @@ import anyio.lowlevel
 import pytest
 
 from harness import registry
+from harness.allowance import Allowance, Limits
 from harness.claims import Claims, is_dead, queue_lock
+from harness.clock import Clock
 from harness.config.settings import Settings
 from harness.errors import HarnessError
 from harness.protocols import Wanted
-from harness.queue import STUCK, Clock, Limits, Queue, QueueReport, work_queue
+from harness.queue import Queue, QueueReport, work_queue
 from harness.stop import Stop
+from harness.taking import STUCK
 from harness.types import Budget, Event, Run
 from tests.fakes.places import fails, git, place, refuses, row, told, writes
 
@@ -43,10 +46,11 @@ async def worked(
     settings: Settings, wanted: Wanted | None = None, limits: Limits | None = None, **more: Any
 ) -> QueueReport:
     stop = more.pop("stop", None) or Stop(settings.state)
+    allowance = Allowance(limits, more.pop("clock", None))
     listeners = more.pop("listeners", ())
     async with registry.build(settings, listeners, stop.gate) as deps:
         load = partial(registry.pipeline, settings=settings)
-        return await work_queue(deps, load, wanted=wanted, limits=limits, stop=stop, **more)
+        return await work_queue(deps, load, wanted=wanted, allowance=allowance, stop=stop, **more)
 
 
 def order(report: QueueReport) -> list[str]:

@@ -20,13 +20,14 @@ import anyio
 from pydantic import SecretStr
 
 from harness import registry, spool
+from harness.allowance import Allowance, Limits
 from harness.claims import queue_lock
 from harness.cli.common import common_options, jsonable, put_json, say, show
 from harness.cli.running import run_options, settings_of, wishes_of
 from harness.config.settings import Settings, load_settings
 from harness.engine import Wishes
 from harness.protocols import Emit, Wanted
-from harness.queue import Limits, Queue, QueueReport
+from harness.queue import Queue, QueueReport
 from harness.redact import redact, redact_json
 from harness.report.experiments import record
 from harness.stop import Stop
@@ -170,7 +171,7 @@ async def _queue(
         parallel=arguments.parallel, max_issues=arguments.max_issues, budget=Budget(usd=arguments.budget_usd)
     )
     queue = Queue(
-        deps, partial(registry.pipeline, settings=settings), wishes, wanted, limits,
+        deps, partial(registry.pipeline, settings=settings), wishes, wanted, Allowance(limits),
         stop=stop, finished=partial(record, settings=settings),
     )  # fmt: skip
     for issue_id in await queue.recover():

@@ -46,6 +46,8 @@ ROOMS = (
     "registry",
     "assembly",
     "report",
+    "clock",
+    "allowance",
     "claims",
     "taking",
     "queue",

@@ -238,10 +238,15 @@ def lines_of(shown: Shown, keep: bool) -> list[str]:
     if keep:
         lines += ["", f"kept: {shown.folder}", "reports, one file each, for any browser:"]
         lines += [f"  {path}" for path in shown.reports]
-        lines.append(f"look around: cd {shown.folder} && harness runs")
+        lines.append(f"look around: cd {shown.folder} && {program()} runs")
     else:
         lines.append("the folder and its HTML reports are removed now; to keep them: harness demo --keep")
     return lines
+
+
+def program() -> str:
+    """How harness is called from any folder: by its path, where it is not on PATH, as after `make demo`."""
+    return "harness" if shutil.which("harness") else str(Path(sys.executable).with_name("harness"))
 
 
 def _table(runs: tuple[Run, ...]) -> list[str]:

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from harness.cli import main
+from harness.cli.demo import program
 from harness.journal import SqliteJournal
 from harness.outcomes import Outcomes
 from harness.types import Run
@@ -140,3 +141,10 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["demo", "--dir", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err and [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_to_type_next_can_be_typed_by_who_has_harness_on_no_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert subprocess.run([program(), "--version"], cwd=tmp_path, check=True, capture_output=True).stdout

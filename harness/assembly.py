@@ -6,19 +6,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import cache
+from importlib import import_module
 from typing import TypeVar
+
+import anyio
+import anyio.to_thread
 
 from harness import registry
 from harness.budget import Meter
 from harness.config.reading import environment
 from harness.config.settings import Settings
-from harness.errors import UnknownName
+from harness.config.tracing import tracing_wanted
+from harness.errors import MissingTool, UnknownName
 from harness.executors.command import preset
 from harness.journal import SqliteJournal
+from harness.models.genai import TracedModelClient
 from harness.protocols import Deps, Emit, Executor, ModelClient, Workspace
 from harness.redact import register_environment
 from harness.routing.router import build_router
 from harness.sandbox import Sandbox, detect
+from harness.spans import Spans
 from harness.types import Event, Job, TaskResult
 from harness.worker import do_job
 from harness.workspace import GitWorkspace
@@ -54,6 +61,10 @@ async def assemble(settings: Settings, listeners: Sequence[Emit], gate: Gate | N
         journal.gate = gate
         models = registry.find("model client", "harness.models.build:build_client", {})(settings)
         stack.push_async_callback(models.aclose)
+        spans = tracing(settings)
+        if spans.recording:
+            stack.push_async_callback(_close, spans)
+            models = TracedModelClient(models, spans)
         head = await workspace.resolve("HEAD")
         router = build_router(settings, tracked_files=frozenset(await workspace.files(head)))
 
@@ -74,11 +85,34 @@ async def assemble(settings: Settings, listeners: Sequence[Emit], gate: Gate | N
             sandbox=sandbox,
             emit=emit,
             actor=registry.actor_name(),
+            spans=spans,
         )
         backend = registry.find("backend", settings.backend, registry.BACKENDS)
         made = await backend.start(settings, lambda job, meter: do_job(job, parts, meter), emit)
         stack.push_async_callback(made.aclose)
         yield replace(parts, backend=made)
+
+
+def tracing(settings: Settings) -> Spans:
+    """Spans for the collector that settings or the environment name, else such that nobody records.
+
+    Raises MissingTool when they are asked for and the extra is not installed.
+    """
+    if not tracing_wanted(settings):
+        return Spans()
+    try:
+        telemetry = import_module("harness.telemetry")
+    except ModuleNotFoundError as error:
+        asked = "tracing > enabled" if settings.tracing.enabled else "the environment (OTEL_EXPORTER_OTLP_ENDPOINT)"
+        cure = "pip install 'beads-harness[otel]', or switch it off: tracing: {enabled: false}"
+        raise MissingTool(f"{asked} asks for traces, and there is no {error.name}", cure) from None
+    spans: Spans = telemetry.start(settings)
+    return spans
+
+
+async def _close(spans: Spans) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(spans.close)
 
 
 class Unstarted:

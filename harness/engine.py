@@ -18,6 +18,7 @@ from typing import Any
 from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.errors import BudgetExceeded, HarnessError, Interrupted, ModelUnavailable, PlanError
+from harness.models.genai import spent
 from harness.phases.execute import execute
 from harness.phases.integrate import Integrator, integrate
 from harness.phases.jobs import Jobs, measure_baseline
@@ -25,6 +26,7 @@ from harness.phases.plan import as_markdown, plan, static_plan
 from harness.phases.review import review, wanted
 from harness.prompts import brief
 from harness.protocols import Deps, StepLog
+from harness.spans import ISSUE, PHASE, RUN
 from harness.types import UNFINISHED, Budget, Event, Issue, Landing, Phase, Pipeline, RouteDecision, Run, Value
 
 LoadPipeline = Callable[[str], Pipeline]
@@ -59,7 +61,20 @@ async def run_issue(
     run = run.grown(status="running", error=None, hint=None)
     await deps.journal.save(run)
     _tell(run, deps, "run.started", title=issue.title, pipeline=run.pipeline.name, tier=run.route.tier)
-    story = _Story(run, deps, meter, log)
+    names = {RUN: run.id, ISSUE: issue.id, "gen_ai.operation.name": "invoke_workflow",
+             "gen_ai.workflow.name": run.pipeline.name, "harness.tier": run.route.tier,
+             "harness.rule": run.route.rule, "harness.scripted": run.scripted or None}  # fmt: skip
+    with deps.spans.span(f"invoke_workflow {run.pipeline.name}", names) as span:
+        run = await _to_its_end(_Story(run, deps, meter, log), wishes)
+        span.set({"harness.status": run.status, **spent(run.usage)})
+        if not run.accepted:
+            span.fail(run.status, run.error or "")
+    return run
+
+
+async def _to_its_end(story: _Story, wishes: Wishes) -> Run:
+    """The story told, landed where it is accepted, and saved, whatever it came to."""
+    deps, log = story.deps, story.log
     try:
         run = await story.tell()
         run = await land(run, deps, log) if run.status == "running" and wishes.land else _closed(run)
@@ -84,7 +99,12 @@ class _Story:
         for phase in self.run.pipeline.phases:
             if self.run.status == "running" and await self._due(phase):
                 _tell(self.run, self.deps, "phase.started", phase.id)
-                await self._grow(await self._do(phase))
+                operation = "plan" if phase.kind == "plan" else None
+                names = {PHASE: phase.id, "harness.tier": phase.tier, "gen_ai.operation.name": operation}
+                with self.deps.spans.span(f"phase {phase.kind}", names) as span:
+                    await self._grow(await self._do(phase))
+                    if self.run.status != "running":
+                        span.fail(self.run.status, self.run.error or "")
         return self.run
 
     async def _due(self, phase: Phase) -> bool:

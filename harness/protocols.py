@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from harness.spans import Spans
 from harness.types import (
     Event,
     Issue,
@@ -155,6 +156,7 @@ class Session:
     meter: Meter
     log: StepLog
     emit: Emit
+    spans: Spans = field(default_factory=Spans)
 
 
 class Executor(Protocol):
@@ -295,4 +297,5 @@ class Deps:
     emit: Emit
     actor: str
     """Who claims issues: unique to this process."""
+    spans: Spans = field(default_factory=Spans)
     extras: Mapping[str, Any] = field(default_factory=dict)

@@ -535,6 +535,8 @@ class ModelRequest(Value):
     run_id: str | None = None
     attempt: int = 1
     turn: int = 1
+    traceparent: str | None = None
+    """W3C trace context, sent along where settings ask for it (`tracing > propagate`)."""
 
 
 class ModelReply(Value):

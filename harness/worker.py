@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.budget import Meter, paid
+from harness.models.genai import spent
 from harness.protocols import Deps, Session, StepLog, Worked
-from harness.types import Attempt, Event, Job, ModelCall, TaskResult, TierPool, Value
+from harness.spans import ISSUE, PHASE, RUN, TASK, Attribute
+from harness.types import Attempt, Event, Job, ModelCall, TaskResult, TierPool, Value, total
 from harness.verify import Baseline, failures, judge, run_checks
 
 
@@ -60,6 +62,16 @@ class _Worker:
         job, feedback = self.job, self.job.feedback
         attempts: list[Attempt] = []
         self._tell("task.started", title=job.task.title, tier=job.ladder[0].tier, round=job.round)
+        names = {**self._names, "harness.tier": job.ladder[0].tier, "harness.round": job.round}
+        with self.deps.spans.span("task", names) as span:
+            result = await self._rungs(feedback, attempts)
+            span.set({"harness.status": result.status, "harness.attempts": len(attempts), **spent(result.usage)})
+            if result.status != "done":
+                span.fail(result.status, result.error or "")
+        return result
+
+    async def _rungs(self, feedback: str, attempts: list[Attempt]) -> TaskResult:
+        job = self.job
         per_tier = self.deps.settings.attempts_per_tier
         for pool in job.ladder:
             for _ in range(per_tier):
@@ -106,6 +118,19 @@ class _Worker:
         return attempt
 
     async def _work(self, number: int, pool: TierPool, feedback: str) -> Attempt:
+        agent = self.job.executor
+        names = {**self._names, "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent,
+                 "gen_ai.conversation.id": self.job.affinity, "gen_ai.request.model": pool.models[0].partition("/")[2],
+                 "harness.tier": pool.tier, "harness.attempt": number}  # fmt: skip
+        with self.deps.spans.span(f"invoke_agent {agent}", names) as span:
+            attempt = await self._tried(number, pool, feedback)
+            span.set({"harness.outcome": attempt.outcome, "harness.model": attempt.model,
+                      **spent(total(attempt.calls))})  # fmt: skip
+            if attempt.outcome != "passed":
+                span.fail(attempt.outcome, attempt.feedback)
+        return attempt
+
+    async def _tried(self, number: int, pool: TierPool, feedback: str) -> Attempt:
         job, space = self.job, self.deps.workspace
         began, started_at = time.monotonic(), datetime.now(UTC)
         self.run_meter.check()
@@ -123,6 +148,7 @@ class _Worker:
                 meter=self.meter,
                 log=self.log.under(f"attempt-{number}"),
                 emit=self.deps.emit,
+                spans=self.deps.spans,
             )
             work = await paid(session.log, self.meter, "work", _Work, lambda: self._session(session))
             await space.restore(path, work.tree)
@@ -176,14 +202,21 @@ class _Worker:
                 }
             )
         commands = (*job.verify, *job.task.verify)
-        checks = await run_checks(self.deps.sandbox, commands, path, job.limits.command_seconds)
-        checks = judge(checks, Baseline(failing=job.known_failures), job.task.verify)
+        with self.deps.spans.span("verify", {**self._names, "harness.commands": len(commands)}) as span:
+            checks = await run_checks(self.deps.sandbox, commands, path, job.limits.command_seconds)
+            checks = judge(checks, Baseline(failing=job.known_failures), job.task.verify)
+            if failed := sum(not check.ok for check in checks):
+                span.fail("checks_failed", f"{failed} of {len(checks)} commands")
         if all(check.ok for check in checks):
             await space.keep(f"harness/{job.run_id}/{job.task.id}", commit)
             return blank.model_copy(update={"outcome": "passed", "commit": commit, "checks": checks})
         return blank.model_copy(
             update={"outcome": "failed", "commit": commit, "checks": checks, "feedback": failures(checks)}
         )
+
+    @property
+    def _names(self) -> dict[str, Attribute | None]:
+        return {RUN: self.job.run_id, ISSUE: self.job.issue_id, TASK: self.job.task.id, PHASE: "execute"}
 
     def _message(self, number: int, summary: str) -> str:
         job = self.job

@@ -63,7 +63,7 @@ def _guards(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
         monkeypatch.delenv(name, raising=False)
     for name in _VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    for name in [key for key in os.environ if key.startswith(("GIT_", "HARNESS_"))]:
+    for name in [key for key in os.environ if key.startswith(("GIT_", "HARNESS_", "OTEL_", "PG"))]:
         monkeypatch.delenv(name)
     # setattr, not a mock: a real connection to anywhere but this machine must be impossible in a test.
     monkeypatch.setattr(socket.socket, "connect", _loopback_only)

@@ -152,6 +152,15 @@ class QueueSettings(Value):
     """Over all runs of a day; reached, the queue stops in good order."""
 
 
+class TracingSettings(Value):
+    enabled: bool | None = None
+    """None: when the environment names a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`); see docs/observability.md."""
+    content: bool = False
+    """Whether spans hold prompts, answers and the texts of errors."""
+    propagate: bool = False
+    """Whether model calls carry `traceparent`, so that a gateway of yours goes on with the trace."""
+
+
 class RepositorySettings(Value):
     """One more repository (or rig) for `harness work`."""
 
@@ -247,6 +256,8 @@ class Settings(Value):
     sandbox: SandboxSettings = SandboxSettings()
     """What programs that work on a task may do; see docs/sandbox.md."""
     queue: QueueSettings = QueueSettings()
+    tracing: TracingSettings = TracingSettings()
+    """OpenTelemetry traces; see docs/observability.md."""
     repositories: tuple[RepositorySettings, ...] = ()
     """More repositories whose queues `harness work` takes."""
     gateway: dict[str, Any] = {}

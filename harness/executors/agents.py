@@ -112,7 +112,7 @@ async def open_agent(
             return
         provider.key  # noqa: B018  # raises now, with the cure, and not after the agent has puzzled over a 401
         async with model_door(
-            provider, sandbox, scratch, _headers(session), _least(most, session.meter.left().calls)
+            provider, sandbox, scratch, _headers(session), _least(most, session.meter.left().calls), session.spans
         ) as door:
             yield Agent(session, sandbox, scratch, network, provider, door)
 
@@ -226,6 +226,7 @@ def _headers(session: Session) -> dict[str, str]:
         task_id=job.task.id,
         run_id=job.run_id,
         attempt=session.number,
+        traceparent=session.spans.carrier().get("traceparent") if session.spans.propagate else None,
     )
     told = call_headers(request)
     return {name.lower(): value for name, value in told.items()}

@@ -24,14 +24,18 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from harness.errors import HarnessError
+from harness.executors.forwarded import Forwarded
 from harness.models.providers import Provider
 from harness.sandbox import Sandbox
+from harness.spans import Spans
 
 RELAY = Path(__file__).with_name("relay.py")
 PORT = 3456
 """On the sandbox's own loopback, where nobody else listens."""
 PLACEHOLDER = "held-by-the-harness"
 """The key that an agent sees."""
+
+SILENT = Spans()
 
 _HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding",
         "upgrade", "host", "content-length"}  # fmt: skip
@@ -70,13 +74,18 @@ class ModelDoor:
 
 @asynccontextmanager
 async def model_door(
-    provider: Provider, sandbox: Sandbox, scratch: Path, headers: Mapping[str, str], most: int | None = None
+    provider: Provider,
+    sandbox: Sandbox,
+    scratch: Path,
+    headers: Mapping[str, str],
+    most: int | None = None,
+    spans: Spans = SILENT,
 ) -> AsyncIterator[ModelDoor]:
     """A door to `provider`, open as long as the context; raises ModelAuthError when there is no key for it.
 
     `scratch` is the agent's: with bubblewrap the door is a socket in it. Landlock has no network of its own to give,
     so there the agent shares the machine's (and still gets no key). Requests get `headers` on top of their own, and
-    only the first `most` for an answer are forwarded.
+    only the first `most` for an answer are forwarded. Each of those is a span below the one that is open here.
     """
     if sandbox.mode == "bubblewrap":
         listener = socket.socket(socket.AF_UNIX)
@@ -92,7 +101,7 @@ async def model_door(
                 routes=[
                     Route(
                         "/{path:path}",
-                        _Forward(provider, client, headers, door).serve,
+                        _Forward(provider, client, headers, door, spans, spans.carrier()).serve,
                         methods=["GET", "POST", "HEAD"],
                     )
                 ]
@@ -123,6 +132,8 @@ class _Forward:
     client: httpx2.AsyncClient
     headers: Mapping[str, str]
     door: ModelDoor
+    spans: Spans
+    parent: Mapping[str, str]
 
     async def serve(self, request: Request) -> Response:
         path = request.url.path
@@ -135,24 +146,32 @@ class _Forward:
         base = self.provider.base_url
         base = base if re.search(r"/v\d\w*(/[\w-]+)?$", base) else f"{base}/v1"
         query = f"?{request.url.query}" if request.url.query else ""
+        body = await request.body()
         outgoing = self.client.build_request(
             request.method,
             f"{base}{path.removeprefix('/v1')}{query}",
             headers=self._headers(request),
-            content=await request.body(),
+            content=body,
         )
+        seen = Forwarded(self.spans, self.parent, self.provider.name, path, body) if log is self.door.log else None
         try:
             answer = await self.client.send(outgoing, stream=True)
         except httpx2.HTTPError as error:
             log.append(502)
+            if seen is not None:
+                seen.broken(type(error).__name__)
             return _problem(502, "api_error", f"{self.provider.name} is out of reach: {type(error).__name__}")
         log.append(answer.status_code)
         headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
-        return StreamingResponse(_bytes(answer), status_code=answer.status_code, headers=headers)
+        if seen is not None:
+            seen.answered(answer.status_code, answer.headers)
+        return StreamingResponse(_bytes(answer, seen), status_code=answer.status_code, headers=headers)
 
     def _headers(self, request: Request) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name.lower() not in _HOP | _KEYS}
         kept |= self.headers
+        if self.spans.recording:
+            kept["accept-encoding"] = "gzip"  # what the usage in the answer can be read from
         # In the header in which the agent sent its placeholder: API keys and tokens travel differently.
         if "x-api-key" in request.headers:
             return {**kept, "x-api-key": self.provider.key}
@@ -164,9 +183,13 @@ def _problem(status: int, kind: str, message: str) -> JSONResponse:
     return JSONResponse({"type": "error", "error": {"type": kind, "message": message}}, status_code=status)
 
 
-async def _bytes(answer: httpx2.Response) -> AsyncIterator[bytes]:
+async def _bytes(answer: httpx2.Response, seen: Forwarded | None) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer.aiter_raw():
+            if seen is not None:
+                seen.feed(chunk)
             yield chunk
     finally:
+        if seen is not None:
+            seen.end()
         await answer.aclose()

@@ -170,10 +170,24 @@ class _Conversation:
                 continue
             left = self.session.meter.left().seconds
             bound = self.session.job.limits.command_seconds
-            results.append(await self.toolbox.use(use, bound if left is None else max(1.0, min(bound, left))))
+            results.append(await self._use(use, bound if left is None else max(1.0, min(bound, left))))
         changing = any(use.name in ("bash", "edit", "write") for use in uses)
         tree = await self.workspace.snapshot(self.session.path) if changing else self.tree
         return TurnTools(results=tuple(results), tree=tree, summary=summary, stuck=self._circling(uses, results))
+
+    async def _use(self, use: ToolUse, seconds: float) -> ToolResult:
+        spans = self.session.spans
+        names = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": use.name, "gen_ai.tool.call.id": use.id,
+                 "gen_ai.tool.type": "function"}  # fmt: skip
+        with spans.span(f"execute_tool {use.name}", names) as span:
+            if spans.content:
+                span.set({"gen_ai.tool.call.arguments": json.dumps(use.input, ensure_ascii=False)})
+            result = await self.toolbox.use(use, seconds)
+            if spans.content:
+                span.set({"gen_ai.tool.call.result": result.content})
+            if result.is_error:
+                span.fail("tool_error", result.content)
+        return result
 
     def _circling(self, uses: tuple[ToolUse, ...], results: list[ToolResult]) -> str | None:
         last, times = self.last_call, self.times

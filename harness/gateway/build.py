@@ -13,6 +13,7 @@ import yaml
 from harness.config.gateway_section import GatewaySection, GatewaySettings
 from harness.config.gateway_section import Route as PreferenceRoute
 from harness.config.settings import Settings
+from harness.config.tracing import tracing_wanted
 from harness.errors import MissingTool
 from harness.gateway.cooldown import Cooldown
 from harness.gateway.decide import Decider
@@ -47,18 +48,21 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
         record.usd = None if usage.unpriced_requests else str(usage.cost_usd)
 
     decider = Decider(built, settings.tiers, matcher, affinity, rank, cooldown, built_in_routes())
-    parts: dict[str, Any] = {"affinity": affinity, "feeds": feeds, "trace": _tracing(section), "closers": closers}
+    trace = _tracing(section, settings)
+    parts: dict[str, Any] = {"affinity": affinity, "feeds": feeds, "trace": trace, "closers": closers}
     return Gateway(built, decider, Upstream(section.limits), cooldown, Ledger(), priced, **parts)
 
 
-def _tracing(section: GatewaySection) -> Any:
-    if section.trace_url is None:
+def _tracing(section: GatewaySection, settings: Settings) -> Any:
+    """Spans of requests go to `trace_url`, else to the collector that settings or the environment name."""
+    if section.trace_url is None and not tracing_wanted(settings):
         return None
     try:
         tracing = import_module("harness.gateway.tracing")
-    except ImportError:
-        raise MissingTool("gateway > trace_url needs OpenTelemetry", "pip install 'beads-harness[metrics]'") from None
-    return tracing.Tracing(section.trace_url, section.trace_sampling)
+    except ModuleNotFoundError:
+        asked = "gateway > trace_url" if section.trace_url else "tracing"
+        raise MissingTool(f"{asked} needs OpenTelemetry", "pip install 'beads-harness[otel]'") from None
+    return tracing.Tracing(section.trace_url, section.trace_sampling, settings)
 
 
 _POLICIES: Mapping[str, Policy] = {"cheapest": "cheapest", "fastest": "fastest", "none": "none"}

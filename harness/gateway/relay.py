@@ -24,7 +24,7 @@ from harness.gateway.sse import begun, whole_events
 from harness.gateway.translate import error_in
 from harness.gateway.translate.stream_in import read_stream
 from harness.gateway.upstream import Reply, Unreachable, Upstream
-from harness.gateway.usage import StreamTap, usage_from
+from harness.models.wire_usage import StreamTap, usage_from
 from harness.types import Usage
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

@@ -1,17 +1,18 @@
-"""OpenTelemetry spans with the GenAI attributes, one for each request. Needs the `metrics` extra."""
+"""A span for each request of the gateway, in the words that all our model calls have. Needs the `otel` extra."""
 
 from __future__ import annotations
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from harness import __version__
+from harness.config.settings import Settings
 from harness.gateway.exchange import Record
+from harness.models.genai import called, spent
+from harness.spans import Attribute
+from harness.telemetry import W3C, exporter, plain, provider, shut_down
 
 _SECOND = 1_000_000_000
 
@@ -19,44 +20,49 @@ _SECOND = 1_000_000_000
 class Tracing:
     """Spans are made after the answer, from the record, and sent in batches: no request waits for them.
 
-    Prompts and replies are not in them. `sampling` is a share, 0 to 1; a caller's own sampling decision wins.
+    Prompts and replies are not in them. With a `url` (an OTLP endpoint over HTTP) `sampling` is a share, 0 to 1;
+    without one the collector and the sampler are those of the environment. A caller's own sampling decision wins.
     """
 
-    def __init__(self, url: str, sampling: float = 1.0, exporter: SpanExporter | None = None) -> None:
-        resource = Resource.create({"service.name": "harness-gateway", "service.version": __version__})
-        self._provider = TracerProvider(sampler=ParentBasedTraceIdRatio(sampling), resource=resource)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter(endpoint=url)))
+    def __init__(
+        self, url: str | None, sampling: float = 1.0, settings: Settings | None = None, to: SpanExporter | None = None
+    ) -> None:
+        if url is not None:
+            to = to or OTLPSpanExporter(endpoint=url)
+            self._provider = provider("harness-gateway", to, ParentBasedTraceIdRatio(sampling))
+        else:
+            self._provider = provider("harness-gateway", to or exporter(settings or Settings()))
         self._tracer = self._provider.get_tracer("harness.gateway", __version__)
-        self._propagator = TraceContextTextMapPropagator()
 
     def __call__(self, record: Record, traceparent: str | None) -> None:
-        carrier = {"traceparent": traceparent} if traceparent else {}
-        provider, _, model = (record.model or record.requested or "none").partition("/")
+        by, _, model = (record.model or record.requested or "none").partition("/")
         begun = int(record.at * _SECOND)
+        attributes: dict[str, Attribute | None] = {
+            **called("chat", by, record.requested),
+            "gen_ai.response.model": model,
+            "gen_ai.request.stream": record.stream,
+            "gen_ai.conversation.id": record.session,
+            "session.id": record.session,
+            "http.response.status_code": record.status,
+            "harness.reason": record.reason,
+            "harness.route": record.route,
+            "harness.translated": record.translated,
+        }
+        if record.usage is not None:
+            attributes |= spent(record.usage) | {"harness.cost.usd": None if record.usd is None else float(record.usd)}
         span = self._tracer.start_span(
             f"chat {record.model or record.requested}",
-            self._propagator.extract(carrier),
+            W3C.extract({"traceparent": traceparent} if traceparent else {}),
             SpanKind.CLIENT,
             start_time=begun,
-            attributes={"gen_ai.operation.name": "chat", "gen_ai.provider.name": provider,
-                        "gen_ai.request.model": record.requested, "gen_ai.response.model": model,
-                        "http.response.status_code": record.status, "harness.reason": record.reason,
-                        "harness.stream": record.stream, "harness.translated": record.translated},
-        )  # fmt: skip
-        if record.usage is not None:
-            span.set_attribute("gen_ai.usage.input_tokens", record.usage.total_input)
-            span.set_attribute("gen_ai.usage.output_tokens", record.usage.output_tokens)
-            span.set_attribute("gen_ai.usage.cache_read.input_tokens", record.usage.cache_read_tokens)
-        for name, value in (
-            ("harness.route", record.route),
-            ("harness.usd", record.usd),
-            ("session.id", record.session),
-        ):
-            if value is not None:
-                span.set_attribute(name, value)
+            attributes=plain(attributes),
+        )
+        for trouble in record.fallbacks:
+            span.add_event("harness.fallback", plain({"harness.model": trouble.partition(":")[0]}), begun)
         if record.error is not None:
-            span.set_status(Status(StatusCode.ERROR, record.error))
+            span.set_attribute("error.type", str(record.status) if record.status >= 400 else "incomplete")
+            span.set_status(Status(StatusCode.ERROR, str(record.status)))
         span.end(begun + int(record.seconds * _SECOND))
 
     def close(self) -> None:
-        self._provider.shutdown()
+        shut_down(self._provider)

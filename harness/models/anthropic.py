@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anthropic
 import httpx2
 
@@ -25,13 +27,19 @@ class AnthropicAdapter:
         self._unstructured: set[str] = set()
         """Models that refused structured output; they get the forced tool."""
         base_url = provider.base_url.removesuffix("/v1")
-        timeout = httpx2.Timeout(provider.timeout, connect=10.0)
+        # The SDK's own spans would double ours, and send our trace context to the provider, whom nobody asked to.
+        common: dict[str, Any] = {
+            "base_url": base_url,
+            "max_retries": 0,
+            "timeout": httpx2.Timeout(provider.timeout, connect=10.0),
+            "open_telemetry": False,
+        }
         if provider.api_key is None and provider.official:
             # The SDK may know a profile or workload identity of its own.
-            self._client = anthropic.AsyncAnthropic(base_url=base_url, max_retries=0, timeout=timeout)
+            self._client = anthropic.AsyncAnthropic(**common)
             if self._client.credentials is not None:
                 return
-        self._client = anthropic.AsyncAnthropic(api_key=provider.key, base_url=base_url, max_retries=0, timeout=timeout)
+        self._client = anthropic.AsyncAnthropic(api_key=provider.key, **common)
 
     async def ask(self, model: str, request: ModelRequest) -> Answer:
         """One attempt; a model without structured output is asked once more, through a forced tool."""

@@ -31,6 +31,7 @@ from harness.models.failures import Failure, Kind
 from harness.models.providers import ADAPTERS, Adapter, Answer, Provider, find_provider, no_key
 from harness.pricing import price
 from harness.redact import register
+from harness.spans import Attribute, happened
 from harness.types import ModelCall, ModelReply, ModelRequest, TierPool, Usage
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 16.0
@@ -93,6 +94,7 @@ class PooledModelClient:
                 return self._reply(request, served, outcome, spent, self._clock() - began, refused)
             self._stop_or_go_on(model, outcome)
             refused[model] = outcome
+            happened("harness.fallback", {"harness.model": model, **_trouble(outcome)})
         raise self._nobody(request.pool, refused)
 
     async def aclose(self) -> None:
@@ -164,15 +166,17 @@ class PooledModelClient:
                 tired = failed[failure.kind] > REPEATS.get(failure.kind, self._bounds.retries)
                 if tired or too_long or attempt == self._bounds.retries:
                     return failure, spent
-                await self._wait(attempt, failure)
+                await self._wait(model, attempt, failure)
                 meter.check()
                 continue
             return answer, spent + self._count(self._served(model, answer), answer.usage, meter, answer.usage_known)
         raise AssertionError("the loop returns")
 
-    async def _wait(self, attempt: int, failure: Failure) -> None:
+    async def _wait(self, model: str, attempt: int, failure: Failure) -> None:
         delay = self._jitter() * min(LONGEST_DELAY, FIRST_DELAY * 2**attempt)
-        await self._sleep(max(delay, failure.retry_after or 0.0))
+        delay = max(delay, failure.retry_after or 0.0)
+        happened("harness.retry", {"harness.model": model, "harness.wait_seconds": delay, **_trouble(failure)})
+        await self._sleep(delay)
 
     async def _ask(self, model: str, request: ModelRequest) -> Answer:
         adapter = await self._adapter(self._place(model))
@@ -249,3 +253,7 @@ class PooledModelClient:
             usage = usage.model_copy(update={"unpriced_requests": usage.requests})
         meter.add(usage)
         return usage
+
+
+def _trouble(failure: Failure) -> dict[str, Attribute | None]:
+    return {"error.type": failure.kind, "http.response.status_code": failure.status}

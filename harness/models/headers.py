@@ -25,7 +25,8 @@ def call_headers(request: ModelRequest) -> dict[str, str]:
     }
     call = "; ".join(f"{key}={_plain(str(value))}" for key, value in told.items() if value)
     affinity = request.affinity or "/".join(filter(None, (request.run_id, request.phase, request.task_id)))
-    return {CALL: call} | ({AFFINITY: _plain(affinity)} if affinity else {})
+    trace = {"traceparent": request.traceparent} if request.traceparent else {}
+    return {CALL: call} | ({AFFINITY: _plain(affinity)} if affinity else {}) | trace
 
 
 def read_call(header: str) -> dict[str, str]:

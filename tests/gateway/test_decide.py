@@ -243,7 +243,7 @@ def test_a_warm_session_stays_when_leaving_costs_more_than_its_budget() -> None:
 def test_spans_have_the_genai_attributes() -> None:
     memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     exporter = memory.InMemorySpanExporter()
-    tracing = Tracing("http://127.0.0.1:1", exporter=exporter)
+    tracing = Tracing("http://127.0.0.1:1", to=exporter)
     record = Record(
         "claude-3-opus", "messages", model="openai/gpt-4o", route="code", usage=Usage(input_tokens=5, output_tokens=2)
     )

@@ -13,6 +13,7 @@ PAGE = ROOT / "ARCHITECTURE.md"
 ROOMS = (
     "types",
     "errors",
+    "spans",
     "protocols",
     "budget",
     "redact",
@@ -24,6 +25,7 @@ ROOMS = (
     "proc",
     "graph",
     "config",
+    "telemetry",
     "pricing",
     "published_prices",
     "wal",

@@ -143,7 +143,12 @@ class Queue:
                     group.cancel_scope.cancel()
 
             while not await self._enough():
-                for issue in await self._take():
+                try:
+                    taken = await self._take()
+                except HarnessError as trouble:  # of the tracker or the journal: those under way come to their end
+                    self._halt = (str(trouble), 2)
+                    break
+                for issue in taken:
                     group.start_soon(work, issue)
                 if not self._working:
                     break

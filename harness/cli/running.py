@@ -39,8 +39,16 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Settings with the command line's wishes on top."""
-    settings = settings_from(arguments, executor=arguments.executor, max_parallel=arguments.max_parallel,
-                             land=arguments.land)  # fmt: skip
+    return wished(settings_from(arguments, **overrides(arguments)), arguments)
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings that the command line names by itself; None where it does not."""
+    return {name: getattr(arguments, name) for name in ("executor", "max_parallel", "land")}
+
+
+def wished(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    """The settings of a repository with the rest of the wishes; raises ConfigError for a tier that it has not."""
     changes: dict[str, Any] = {}
     if arguments.script is not None:
         changes["models"] = settings.models.model_copy(update={"script": arguments.script.resolve()})

@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,19 @@ from typing import Any
 import anyio
 from pydantic import SecretStr
 
-from harness import registry, spool
+from harness import registry
 from harness.allowance import Allowance, Limits
 from harness.claims import queue_lock
 from harness.cli.common import common_options, jsonable, put_json, say, show
-from harness.cli.running import run_options, settings_of, wishes_of
+from harness.cli.running import overrides, run_options, settings_of, wished, wishes_of
 from harness.config.settings import Settings, load_settings
-from harness.engine import Wishes
 from harness.protocols import Emit, Wanted
 from harness.queue import Queue, QueueReport
 from harness.redact import redact, redact_json
 from harness.report.experiments import record
 from harness.stop import Stop
-from harness.suggest import suggest
 from harness.types import Budget, Event, Issue, RouteDecision
+from harness.watch import COUNTS, Watch
 
 EXAMPLES = """\
 examples:
@@ -42,7 +40,8 @@ examples:
 
 Ctrl-C finishes the current steps and gives the issues back; a second one stops now. Both can be gone on with.
 """
-COUNTS = ("taken", "done", "failed", "rejected", "released")
+Place = tuple[Settings, Wanted]
+"""A repository, and which of its issues."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -98,25 +97,25 @@ def _wanted(arguments: argparse.Namespace, labels: tuple[str, ...] = ()) -> Want
     return Wanted(labels=(*arguments.label, *labels), types=tuple(arguments.type), parent=arguments.parent)
 
 
-def _others(settings: Settings, arguments: argparse.Namespace) -> list[tuple[Settings, Wanted]]:
-    """The further repositories of the settings, each with its own settings file."""
+def _others(settings: Settings, arguments: argparse.Namespace) -> list[Place]:
+    """The further repositories of the settings, each with its own settings file and the same command line."""
     found = []
     for place in settings.repositories:
         root = (settings.root / place.path.expanduser()).resolve()
         file = settings.root / place.settings if place.settings else None
-        own = _with_backend(load_settings(root, file), arguments)
-        changes = {"models": settings.models} if arguments.script else {}
-        found.append((own.model_copy(update=changes), _wanted(arguments, place.wanted_labels)))
+        own = _with_backend(wished(load_settings(root, file, overrides(arguments)), arguments), arguments)
+        found.append((own, _wanted(arguments, place.wanted_labels)))
     return found
 
 
-async def _dry_run(places: list[tuple[Settings, Wanted]], arguments: argparse.Namespace) -> int:
+async def _dry_run(places: list[Place], arguments: argparse.Namespace) -> int:
     rows: list[tuple[Path, Issue, RouteDecision]] = []
     for settings, wanted in places:
         async with registry.build(settings) as deps:
             queue = Queue(deps, partial(registry.pipeline, settings=settings), wanted=wanted)
             found = (await queue.candidates())[: arguments.max_issues]
             rows.extend((settings.root, issue, deps.router.route(issue)) for issue in found)
+    rows = rows[: arguments.max_issues]
     if arguments.json:
         shape = [
             {"repo": root, "issue": issue.id, "title": issue.title, "priority": issue.priority, "tier": route.tier,
@@ -134,104 +133,36 @@ async def _dry_run(places: list[tuple[Settings, Wanted]], arguments: argparse.Na
     return 0
 
 
-async def _work(places: list[tuple[Settings, Wanted]], arguments: argparse.Namespace) -> QueueReport:
+async def _work(places: list[Place], arguments: argparse.Namespace) -> QueueReport:
+    """All repositories, each under its lock, until their watch ends."""
     stops = [Stop(settings.state) for settings, _ in places]
-    wishes = wishes_of(arguments).model_copy(update={"budget": Budget()})
+    budget = Budget(usd=arguments.budget_usd)
+    allowance = Allowance(Limits(parallel=arguments.parallel, max_issues=arguments.max_issues, budget=budget))
+    watch = Watch(allowance, stops[0], say)
 
     def told(text: str) -> None:
         say(text)
         for stop in stops:
             stop.requested = True
 
-    queues: list[tuple[Queue, Settings]] = []
     async with anyio.create_task_group() as group:
         group.start_soon(stops[0].watch, group.cancel_scope, told)
         async with AsyncExitStack() as stack:
             listeners = _listeners(arguments)
             for (settings, wanted), stop in zip(places, stops, strict=True):
                 stack.enter_context(queue_lock(settings.state))
-                queues.append((await _queue(stack, settings, wanted, wishes, stop, listeners, arguments), settings))
-            await _cycles(queues, stops[0], arguments)
+                deps = await stack.enter_async_context(registry.build(settings, listeners, stop.gate))
+                wishes = wishes_of(arguments).model_copy(update={"budget": Budget()})
+                queue = Queue(
+                    deps, partial(registry.pipeline, settings=settings), wishes, wanted, allowance,
+                    stop=stop, finished=partial(record, settings=settings),
+                )  # fmt: skip
+                for issue_id in await queue.recover():
+                    say(f"{issue_id}: its worker is gone; it goes on first")
+                watch.queues.append(queue)
+            await (watch.on() if arguments.watch else watch.once())
         group.cancel_scope.cancel()
-    report = _together([queue.report for queue, _ in queues])
-    return report.model_copy(update={"exit_code": 130}) if stops[0].requested else report
-
-
-async def _queue(
-    stack: AsyncExitStack,
-    settings: Settings,
-    wanted: Wanted,
-    wishes: Wishes,
-    stop: Stop,
-    listeners: list[Emit],
-    arguments: argparse.Namespace,
-) -> Queue:
-    deps = await stack.enter_async_context(registry.build(settings, listeners, stop.gate))
-    limits = Limits(
-        parallel=arguments.parallel, max_issues=arguments.max_issues, budget=Budget(usd=arguments.budget_usd)
-    )
-    queue = Queue(
-        deps, partial(registry.pipeline, settings=settings), wishes, wanted, Allowance(limits),
-        stop=stop, finished=partial(record, settings=settings),
-    )  # fmt: skip
-    for issue_id in await queue.recover():
-        say(f"{issue_id}: its worker is gone; it goes on first")
-    return queue
-
-
-async def _cycles(queues: list[tuple[Queue, Settings]], stop: Stop, arguments: argparse.Namespace) -> None:
-    """All repositories, one after another; once, or until told to stop."""
-    while True:
-        for queue, _ in queues:
-            if not stop.requested and not queue.halted:
-                await queue.drain()
-        if not arguments.watch or stop.requested or any(queue.report.exit_code == 2 for queue, _ in queues):
-            return
-        await _pause(queues, stop)
-
-
-async def _pause(queues: list[tuple[Queue, Settings]], stop: Stop) -> None:
-    """Until the next look: `queue.poll_seconds`, or an event of the tracker's hook. Halted queues wait longer.
-
-    A queue that paused after failures, an outage or a used-up day goes on when somebody changes an issue, or after
-    `queue.outage_give_up_seconds`.
-    """
-    first = queues[0][1].queue
-    halted = [queue for queue, _ in queues if queue.halted]
-    for queue in halted:
-        say(f"paused: {queue.report.stopped}; it goes on when an issue changes")
-    end = anyio.current_time() + (first.outage_give_up_seconds if halted else first.poll_seconds)
-    while anyio.current_time() < end and not stop.requested:
-        if await _events(queues):
-            break
-        await anyio.sleep(min(1.0, first.poll_seconds))
-    for queue in halted:
-        queue.go_on()
-
-
-async def _events(queues: list[tuple[Queue, Settings]]) -> bool:
-    """Whether a hook said that issues changed; those without a tier get a suggestion where settings ask for it."""
-    woken = False
-    for queue, settings in queues:
-        changed = spool.drain(spool.folder(settings.state))
-        if changed and settings.suggest_labels:
-            deps = queue.deps
-            await suggest(changed, deps.tracker, deps.router, deps.actor)
-        woken = woken or bool(changed)
-    return woken
-
-
-def _together(reports: list[QueueReport]) -> QueueReport:
-    """One report of all repositories."""
-    counts = {name: sum(getattr(report, name) for report in reports) for name in COUNTS}
-    stopped = "; ".join(dict.fromkeys(report.stopped for report in reports if report.stopped))
-    return QueueReport(
-        **counts,
-        stopped=stopped or None,
-        exit_code=max((report.exit_code for report in reports), default=0),
-        usd=sum((report.usd for report in reports), Decimal(0)),
-        runs=tuple(run for report in reports for run in report.runs),
-    )
+    return watch.report
 
 
 def _listeners(arguments: argparse.Namespace) -> list[Emit]:

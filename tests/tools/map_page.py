@@ -53,6 +53,7 @@ ROOMS = (
     "claims",
     "taking",
     "queue",
+    "watch",
     "convoy",
     "gateway",
     "doctor",

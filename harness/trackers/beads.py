@@ -21,6 +21,7 @@ from harness.errors import IssueNotFound, MissingTool, TrackerError
 from harness.protocols import Wanted
 from harness.redact import redact, redact_json
 from harness.trackers import record
+from harness.trackers.detect import database
 from harness.trackers.lock import held
 from harness.types import Issue
 
@@ -194,9 +195,8 @@ class BeadsTracker:
             )
         complaint = _complaint(said)
         if _NO_DATABASE.search(complaint):
-            return TrackerError(
-                f"no Beads database at {self._root}", "run `bd init` there, or `harness -C` another folder"
-            )
+            cure = "bd init, or bd bootstrap in a clone; to share another checkout's: export BEADS_DIR=CHECKOUT/.beads"
+            return TrackerError(f"no Beads database at {self._root}", cure)
         if _UNKNOWN_FLAG.search(complaint):
             return TrackerError(f"this bd is too old: {complaint}", INSTALL)
         if issue_id and _NOT_FOUND.search(complaint):
@@ -205,7 +205,7 @@ class BeadsTracker:
         return TrackerError(f"bd {verb}: {complaint}")
 
     def _lock(self) -> Any:
-        folder = self._root / ".beads"
+        folder = database(self._root)
         return held(folder if folder.is_dir() else self._root)
 
 

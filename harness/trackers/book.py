@@ -224,8 +224,8 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Put `data` in the file's place: on disk before it has the name, with the old file's mode."""
+def replace(path: Path, data: bytes) -> os.stat_result:
+    """Put `data` in the file's place: on disk before it has the name, with the old file's mode; its status."""
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -233,8 +233,10 @@ def replace(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            written = os.fstat(file.fileno())
         os.chmod(temporary, path.stat().st_mode & 0o7777)
         os.replace(temporary, path)
+        return written
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ claimers get one winner. `bd` does not know of this lock: a repository where `bd
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -110,8 +111,7 @@ class JsonlTracker:
     def _load(self) -> Book:
         """The file as it is, parsed again only when it has changed. Readers share the book and leave it alone."""
         with self._trouble():
-            state = self._path.stat()
-            stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
+            stamp = _stamp(self._path.stat())
             if self._cache is None or self._cache[0] != stamp:
                 self._cache = (stamp, Book.parse(self._path, self._path.read_bytes()))
             return self._cache[1]
@@ -134,11 +134,17 @@ class JsonlTracker:
                 book = Book.parse(self._path, self._path.read_bytes())
             result = change(book)
             if book.dirty:
-                replace(self._path, book.text())
+                # What was just written need not be read again; nobody changes this copy any more.
+                self._cache = (_stamp(replace(self._path, book.text())), book)
             return result
 
         async with held(self._path.parent):
             return await anyio.to_thread.run_sync(work)
+
+
+def _stamp(state: os.stat_result) -> tuple[int, int, int]:
+    """What tells one content of the file from another."""
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def _ready(book: Book, wanted: Wanted) -> list[Issue]:

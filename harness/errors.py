@@ -8,6 +8,7 @@
     ├── TrackerError             the tracker refused or could not be read
     │   └── IssueNotFound
     ├── JournalError             the journal is of another version, locked or damaged
+    ├── MachineError             no space left, no permission, too many open files
     ├── SandboxError             no way to confine a program, and no leave to go without
     ├── PlanError                a plan that is no valid graph (exit 1: the model's fault, not the user's)
     ├── ModelError               a model call failed
@@ -25,7 +26,9 @@ Outcomes (a task failed, a review said no) are data, not errors. Bugs are not ca
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from typing import Self
 
 
 class HarnessError(Exception):
@@ -85,6 +88,32 @@ class IssueNotFound(TrackerError):
 
 class JournalError(HarnessError):
     """The journal is of another version, locked or damaged."""
+
+
+_ROOM = "free some space, then the same command again: what is finished is kept"
+_RIGHTS = "let your user write there, or run as the user that owns it"
+_MACHINE_CURES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: "give the harness a folder that it may write to",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EMFILE: "allow more open files (ulimit -n 4096), or lower `max_parallel` and `queue.parallel_issues`",
+    errno.ENFILE: "the whole machine has too many files open: close something, then the same command again",
+    errno.ENOMEM: "lower `max_parallel` and `queue.parallel_issues`, then the same command again",
+}
+
+
+class MachineError(HarnessError):
+    """The machine refused: no space left, no permission, too many open files."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self | None:
+        """What an OSError says of the machine, or None for one that says something about the program."""
+        if not isinstance(error, OSError) or not (cure := _MACHINE_CURES.get(error.errno or 0)):
+            return None
+        where = f"{error.filename}: " if error.filename else ""
+        return cls(f"{where}{error.strerror}", cure)
 
 
 class SandboxError(HarnessError):

@@ -90,7 +90,7 @@ class SqliteJournal:
                 if recorded is not None:
                     return self._as(kind, recorded, run_id, key)
                 value = await make()
-                text = _dumped(kind, value)
+                text = dumped(kind, value)
                 # What make() returned is paid for: a cancellation that arrives now must not lose it.
                 with anyio.CancelScope(shield=True):
                     stored = await self._in_thread(self._write_step, run_id, key, text)
@@ -116,7 +116,7 @@ class SqliteJournal:
     async def save(self, run: Run) -> None:
         """The run's present state, for `runs`, `show` and the console."""
         row = (run.id, run.issue.id, run.status, run.started_at.isoformat() if run.started_at else None, time.time(),
-               _dumped(Run, run))  # fmt: skip
+               dumped(Run, run))  # fmt: skip
         with anyio.CancelScope(shield=True):
             await self._in_thread(
                 self._execute,
@@ -256,7 +256,7 @@ class SqliteJournal:
             batch = []
             while self._waiting:
                 batch.append(self._waiting.popleft())
-            rows = [(event.run_id, _dumped(Event, event)) for event in batch]
+            rows = [(event.run_id, dumped(Event, event)) for event in batch]
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._db.executemany("INSERT INTO events (run_id, value) VALUES (?, ?)", rows)
@@ -276,7 +276,7 @@ class SqliteJournal:
 
     def _as(self, kind: type[T], text: str, run_id: str, key: str) -> T:
         try:
-            value: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type]
+            value: T = adapter(kind).validate_json(text)  # type: ignore[arg-type]
             return value
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
@@ -372,16 +372,18 @@ def _told(path: Path, error: sqlite3.DatabaseError) -> JournalError:
         return JournalError(f"{path}: is damaged ({error})", aside)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return JournalError(f"{path}: cannot be written ({error})", "make the file and its folder writable")
-    if name == "SQLITE_FULL":
-        return JournalError(f"{path}: the disk is full", "make room, then: harness resume --all")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return JournalError(f"{path}: {error}", "see that the disk has room and works, then: harness resume --all")
     return JournalError(f"{path}: {error}", aside)
 
 
 @lru_cache(maxsize=256)
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """What reads and writes values of a kind."""
     return TypeAdapter(kind)
 
 
-def _dumped(kind: Any, value: Any) -> str:
-    data = _adapter(kind).dump_python(value, mode="json")
+def dumped(kind: Any, value: Any) -> str:
+    """A value as it is recorded: JSON, with credentials redacted."""
+    data = adapter(kind).dump_python(value, mode="json")
     return json.dumps(redact_json(to_jsonable_python(data)), ensure_ascii=False, separators=(",", ":"))

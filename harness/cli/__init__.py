@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 from harness import __version__
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, MachineError, did_you_mean
 
 # Looking for pydantic plugins costs 25 ms a start, and nobody wants one here; pydantic reads this when it is imported.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except Exception as error:  # the one boundary: whatever arrives here is a bug of ours
-        inner = _only(error)
+        only = _only(error)
+        inner = MachineError.of(only) or only
         if isinstance(inner, HarnessError):
             _complain(inner, "--json" in arguments)
             return inner.exit_code

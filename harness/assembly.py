@@ -24,7 +24,7 @@ from harness.models.genai import TracedModelClient
 from harness.protocols import Deps, Emit, Executor, ModelClient, Workspace
 from harness.redact import register_environment
 from harness.routing.router import build_router
-from harness.sandbox import Sandbox, detect
+from harness.sandbox import Sandbox, detect, sweep_scratch
 from harness.spans import Spans
 from harness.types import Event, Job, TaskResult
 from harness.worker import do_job
@@ -55,6 +55,9 @@ async def assemble(settings: Settings, listeners: Sequence[Emit], gate: Gate | N
         register_environment(environment())
         workspace = await GitWorkspace.open(settings.root)
         sandbox = await detect(settings.sandbox, settings.root)
+        # What was killed could not clean up after itself; what anybody still uses is locked.
+        await workspace.sweep()
+        await anyio.to_thread.run_sync(sweep_scratch)
         prepare_state(settings)
         journal = GatedJournal(settings.state / "journal.db")
         stack.push_async_callback(journal.aclose)

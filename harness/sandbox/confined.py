@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +32,9 @@ GRACE_SECONDS = 6.0
 NO_PROGRAM = "bwrap: execvp "
 """How bubblewrap begins when everything is set up and only the program is missing."""
 MEGABYTE = 1 << 20
+SCRATCH = "harness-scratch-"
+"""How scratch folders in the temporary folder begin."""
+MINIMUM_AGE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -105,12 +111,13 @@ class Sandbox:
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Path]:
         """A private folder for one or more commands, removed afterwards with all they left in it."""
-        folder = await anyio.to_thread.run_sync(_new_folder)
+        folder, lock = await anyio.to_thread.run_sync(_new_folder)
         try:
             yield folder
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_remove, folder)
+            os.close(lock)
 
     def wrap(
         self,
@@ -229,8 +236,37 @@ def _put_back(marker: Path, content: bytes) -> None:
     marker.write_bytes(content)
 
 
-def _new_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="harness-scratch-")).resolve()
+def sweep_scratch(minimum_age: float = MINIMUM_AGE_SECONDS) -> list[Path]:
+    """Remove scratch folders whose process was killed; those of living processes, in whatever container, are locked."""
+    swept = []
+    for folder in Path(tempfile.gettempdir()).glob(SCRATCH + "*"):
+        try:
+            state = folder.lstat()
+            if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+                continue
+            if time.time() - state.st_mtime < minimum_age:  # it may have been made, and not been locked yet
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # somebody else has removed it
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            _remove(folder)
+            swept.append(folder)
+        finally:
+            os.close(lock)
+    return swept
+
+
+def _new_folder() -> tuple[Path, int]:
+    """A folder, and the lock on it that tells it from those of dead processes."""
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH)).resolve()
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return folder, lock
 
 
 def _remove(folder: Path) -> None:

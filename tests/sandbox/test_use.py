@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from harness.config.settings import SandboxSettings
 from harness.errors import ConfigError, SandboxError
 from harness.proc import run
-from harness.sandbox import Sandbox, detect, probe
+from harness.sandbox import Sandbox, detect, probe, sweep_scratch
 from harness.sandbox.toolchain import toolchain
 from tests.sandbox.conftest import Do
 
@@ -42,6 +44,24 @@ async def test_scratch_lasts_as_long_as_its_owner_wants(sandbox: Sandbox, worktr
         await sandbox.run("echo kept > $TMPDIR/file; mkdir $TMPDIR/no; chmod 0 $TMPDIR/no", worktree, scratch=scratch)
         assert (await sandbox.run("cat $TMPDIR/file", worktree, scratch=scratch)).stdout == "kept\n"
     assert not scratch.exists()
+
+
+async def test_scratch_of_the_dead_is_swept_and_of_the_living_is_not(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead, young, link = (tmp_path / f"harness-scratch-{name}" for name in ("dead", "young", "link"))
+    (dead / "home").mkdir(parents=True)
+    (dead / "home").chmod(0)
+    young.mkdir()
+    link.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    async with sandbox.scratch() as mine:
+        for folder in (dead, mine):
+            os.utime(folder, (0, 0))
+        assert sweep_scratch() == [dead]
+        assert not dead.exists() and mine.is_dir() and young.is_dir() and link.is_symlink()
+    assert sweep_scratch(minimum_age=0) == [young]
 
 
 @pytest.mark.parametrize(

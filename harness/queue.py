@@ -25,7 +25,7 @@ from harness.errors import HarnessError, Interrupted
 from harness.protocols import Deps, Wanted
 from harness.stop import Stop, run_lock
 from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, begun, verdict
-from harness.types import Issue, Run, Usage, Value
+from harness.types import Event, Issue, Run, Usage, Value
 
 ATTENTION_SECONDS = 1.0
 """How soon a pause notices that it should end."""
@@ -265,7 +265,11 @@ class Queue:
         if self._clock.seconds() - since >= self._settings.outage_give_up_seconds:
             self._halt = self._halt or (f"no model could be reached for too long: {run.error}", 1)
             return False
-        end = self._clock.seconds() + self._settings.outage_pause_seconds
+        pause = self._settings.outage_pause_seconds
+        told = {"error": run.error, "again_in": round(pause)}
+        at = self._clock.now()
+        self.deps.emit(Event(run_id=run.id, issue_id=run.issue.id, kind="outage", at=at, data=told))
+        end = self._clock.seconds() + pause
         while (left := end - self._clock.seconds()) > 0 and not self._stop.requested and not self._halt:
             await self._clock.sleep(min(left, ATTENTION_SECONDS))
         return not (self._halt or self._stop.requested)

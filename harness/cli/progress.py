@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -31,7 +32,7 @@ def progress(quiet: bool = False) -> Iterator[Listener]:
             def hear(event: Event) -> None:
                 board.hear(event)
                 line = plain_line(event)
-                if line and event.kind in ("run.started", "run.finished", "review", "land", "merge"):
+                if line and event.kind in ("run.started", "run.finished", "review", "land", "merge", "outage"):
                     live.console.print(line, highlight=False, markup=False)
 
             yield hear
@@ -46,38 +47,39 @@ def _plain(event: Event) -> None:
 
 
 def plain_line(event: Event) -> str | None:
-    """One line for an event, or None for those that are only noise to a person."""
+    """One line for an event, which begins with its run; None for those that are only noise to a person."""
     data, task = event.data, event.task_id or ""
+    redo = f", redo {data.get('round')}" if data.get("round") else ""
     lines: dict[str, Callable[[], str]] = {
-        "run.started": lambda: f"{event.run_id}: {data.get('title')} [{data.get('pipeline')}, {data.get('tier')}]",
-        "plan": lambda: f"  plan: {len(data.get('tasks', ()))} task(s)",
-        "task.started": lambda: (
-            f"  {task}: started with {data.get('tier')}" + (f", redo {data.get('round')}" if data.get("round") else "")
-        ),
+        "run.started": lambda: f"{data.get('title')} [{data.get('pipeline')}, {data.get('tier')}]",
+        "plan": lambda: f"plan: {len(data.get('tasks', ()))} task(s)",
+        "task.started": lambda: f"{task}: started with {data.get('tier')}{redo}",
         "task.attempt": lambda: (
-            f"  {task}: attempt {data.get('number')} by {data.get('tier')}: {data.get('outcome')}"
+            f"{task}: attempt {data.get('number')} by {data.get('tier')}: {data.get('outcome')}"
             f" (${_money(data.get('usd'))})"
         ),
-        "merge": lambda: (
-            f"  {task}: conflicts in {', '.join(data['conflict'])}; redone on the merged work"
-            if data.get("conflict")
-            else f"  {task}: the merged tree fails verification"
-            + (f" together with {data['broken_with']}" if data.get("broken_with") else "")
-            + "; redone"
-        ),
+        "merge": lambda: f"{task}: {_trouble(data)}; redone on the merged work",
         "review": lambda: (
-            f"  review {int(data.get('round', 0)) + 1}: {data.get('verdict')}, {data.get('findings')} finding(s)"
+            f"review {int(data.get('round', 0)) + 1}: {data.get('verdict')}, {data.get('findings')} finding(s)"
         ),
-        "land": lambda: f"  landing ({data.get('mode')})",
+        "land": lambda: f"landing ({data.get('mode')})",
+        "outage": lambda: f"{data.get('error')}; asking again in {data.get('again_in')} s",
         "run.finished": lambda: (
-            f"{event.run_id}: {data.get('status')}, ${_money(data.get('usd'))}"
-            + (f" — {data['error']}" if data.get("error") else "")
+            f"{data.get('status')}, ${_money(data.get('usd'))}" + (f" — {data['error']}" if data.get("error") else "")
         ),
     }
     if event.kind == "task.finished" and data.get("status") == "skipped":
-        return f"  {task}: skipped, because {data.get('because')} failed"
+        return f"{event.run_id}  {task}: skipped, because {data.get('because')} failed"
     make = lines.get(event.kind)
-    return make() if make else None
+    return f"{event.run_id}  {make()}" if make else None
+
+
+def _trouble(data: Mapping[str, Any]) -> str:
+    """What became of merging a task's work."""
+    if data.get("conflict"):
+        return f"conflicts in {', '.join(data['conflict'])}"
+    beside = f" together with {data['broken_with']}" if data.get("broken_with") else ""
+    return f"the merged tree fails verification{beside}"
 
 
 @dataclass

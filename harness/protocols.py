@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from harness.spans import Spans
 from harness.types import (
+    Considered,
     Event,
     Issue,
     Job,
@@ -33,9 +34,9 @@ from harness.types import (
     Run,
     TaskResult,
     TierPool,
-    TraceLine,
     Value,
 )
+from harness.types import Opinion as Opinion
 
 if TYPE_CHECKING:
     from harness.budget import Meter
@@ -84,28 +85,6 @@ class Tracker(Protocol):
 
     async def file(self, issue: Issue, discovered_from: str, actor: str) -> str:
         """Create an issue found while working on another; returns its id."""
-
-
-class Opinion(Value):
-    """What one strategy thinks of an issue."""
-
-    tier: str
-    rule: str
-    reason: str
-    confidence: float = 1.0
-    propensity: float = 1.0
-    """Probability of this tier under the strategy's own chance; below 1 where it explores."""
-    pipeline: str | None = None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Considered:
-    """A strategy's opinion, if any, and every rule it asked on the way."""
-
-    opinion: Opinion | None
-    trace: tuple[TraceLine, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 class Strategy(Protocol):

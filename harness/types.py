@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,6 +59,27 @@ class TraceLine(Value):
     rule: str
     matched: bool
     why: str
+
+
+class Opinion(Value):
+    """What one strategy thinks of an issue."""
+
+    tier: str
+    rule: str
+    reason: str
+    confidence: float = 1.0
+    propensity: float = 1.0
+    """Probability of this tier under the strategy's own chance; below 1 where it explores."""
+    pipeline: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class Considered(NamedTuple):
+    """A strategy's opinion, if any, and every rule it asked on the way."""
+
+    opinion: Opinion | None
+    trace: tuple[TraceLine, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class RouteDecision(Value):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from harness.config.settings import RoutePreference, Settings
-from harness.protocols import Considered, Opinion
 from harness.routing.preferences import PreferenceRouter
-from harness.types import Issue, TraceLine
+from harness.types import Considered, Issue, Opinion, TraceLine
 
 BODY_READ = 2_000
 """Characters of the body that are classified: what an issue is about stands at its beginning."""

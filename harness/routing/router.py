@@ -13,11 +13,10 @@ import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.config.settings import Settings
 from harness.errors import ConfigError, did_you_mean
-from harness.protocols import Considered, Opinion, Strategy
 from harness.routing.estimate import Estimate, Shape, Sizes, estimate
 from harness.routing.rules import facts_of, load_rules
 from harness.routing.strategies import (
@@ -30,7 +29,10 @@ from harness.routing.strategies import (
     labelled,
 )
 from harness.routing.trigger import parse
-from harness.types import Issue, RouteDecision, TraceLine, Usage
+from harness.types import Considered, Issue, Opinion, RouteDecision, TraceLine, Usage
+
+if TYPE_CHECKING:
+    from harness.protocols import Strategy
 
 ORDERS = ("label", "complexity")
 """Strategies whose word is final."""

@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import did_you_mean
-from harness.protocols import Considered, Opinion
 from harness.routing.rules import RuleSet
-from harness.types import Issue, TraceLine
+from harness.types import Considered, Issue, Opinion, TraceLine
 
 Exists = Callable[[str], bool]
 """Whether a path, relative to the repository, is a file in it."""

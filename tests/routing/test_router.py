@@ -10,11 +10,10 @@ import pytest
 
 from harness.config.settings import OwnPrice, RoutePreference, RoutingSettings, Settings
 from harness.errors import ConfigError
-from harness.protocols import Considered, Opinion
 from harness.routing.estimate import Sizes
 from harness.routing.router import Router, build_router
 from harness.routing.strategies import files_of, in_folder, paths_in
-from harness.types import Issue, RouteDecision, TraceLine, Usage
+from harness.types import Considered, Issue, Opinion, RouteDecision, TraceLine, Usage
 
 TRACKED = frozenset(
     ("README.md", "src/app.py", "src/auth/login.py", "src/a.py", "src/b.py", "src/routes/(app)/+page.svelte")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from functools import cache
 from typing import Any
 
@@ -137,6 +138,11 @@ def test_translated_requests_fit_the_vendors_types(client: str, provider: str, p
         ("responses", {"background": True}, "background"),
         ("responses", {"tools": [{"type": "file_search"}]}, "tools.0.type"),
         ("responses", {"input": [{"type": "computer_call"}]}, "input.0.type"),
+        (
+            "responses",
+            {"input": [{"type": "function_call_output", "output": [{"type": "input_file", "file_url": "u"}]}]},
+            "input.0.output",
+        ),
     ],
 )
 def test_what_cannot_be_said_is_refused_by_name(client: Any, body: dict[str, Any], field: str) -> None:
@@ -182,3 +188,108 @@ def test_thoughts_of_another_vendor_do_not_go_to_claude() -> None:
     body = {"model": "m", "max_tokens": 9, "messages": rows}
     sent = prepare(Asked("messages", json.dumps(body).encode(), body, {}), target, "via")
     assert json.loads(sent.body)["messages"][1]["content"] == [{"type": "text", "text": "y"}]
+
+
+CALLED: dict[str, Any] = {
+    "model": "m",
+    "input": [
+        {"role": "user", "content": "compare"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "reading"}]},
+        {"type": "function_call", "call_id": "a", "name": "read", "arguments": "{}"},
+        {"type": "function_call", "call_id": "b", "name": "read", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "a", "output": [
+            {"type": "input_text", "text": "A"}, {"type": "input_image", "image_url": "https://example.org/a.png"}]},
+        {"type": "function_call_output", "call_id": "b", "output": "B"},
+        {"role": "user", "content": "go on"},
+    ],
+}  # fmt: skip
+
+
+def test_parallel_calls_are_one_message_with_their_results_right_behind_it() -> None:
+    rows = json.loads(Translation("responses", "chat", CALLED, "m").request)["messages"]
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "tool", "user"]
+    assert rows[1]["content"] == "reading" and [call["id"] for call in rows[1]["tool_calls"]] == ["a", "b"]
+    assert [row["tool_call_id"] for row in rows[2:4]] == ["a", "b"]
+    assert [part["type"] for part in rows[4]["content"]] == ["image_url", "text"]
+
+
+def test_words_in_blocks_are_one_string_for_servers_that_take_no_list() -> None:
+    blocks = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    body = {"model": "m", "max_tokens": 9, "system": blocks, "messages": [{"role": "user", "content": blocks}]}
+    rows = json.loads(Translation("messages", "chat", body, "m").request)["messages"]
+    assert [row["content"] for row in rows] == ["one\ntwo", "one\ntwo"]
+
+
+def test_a_schema_stays_as_strict_as_it_was() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}, "strict": True}}
+    body = {"model": "m", "messages": [{"role": "user", "content": "x"}], "response_format": form}
+    there = json.loads(Translation("chat", "responses", body, "m").request)
+    assert there["text"]["format"]["strict"] is True
+    back = json.loads(Translation("responses", "chat", {**there, "model": "m"}, "m").request)
+    assert back["response_format"] == form
+
+
+async def streamed(client: Any, provider: Any, chunks: list[bytes]) -> bytes:
+    body: dict[str, Any] = {
+        "model": "m",
+        "max_tokens": 9,
+        "stream": True,
+        "messages": [{"role": "user", "content": "x"}],
+    }
+    body = {"model": "m", "stream": True, "input": "x"} if client == "responses" else body
+
+    async def upstream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    translation = Translation(client, provider, body, "m")
+    return b"".join([chunk async for chunk in translation.stream(upstream())])
+
+
+def event(**data: Any) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    "given,pieces,told", [({}, [""], "{}"), ({}, ['{"a"', ": 1}"], '{"a": 1}'), ({"a": 1}, [], '{"a":1}')]
+)
+async def test_a_streamed_call_has_json_arguments_even_when_it_has_none(
+    given: dict[str, Any], pieces: list[str], told: str
+) -> None:
+    call = {"type": "tool_use", "id": "t", "name": "now", "input": given}
+    deltas = [
+        event(type="content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": piece})
+        for piece in pieces
+    ]
+    sent = await streamed("chat", "messages", [
+        event(type="message_start", message={"id": "i", "model": "m"}),
+        event(type="content_block_start", index=0, content_block=call), *deltas,
+        event(type="content_block_stop", index=0), event(type="message_stop"),
+    ])  # fmt: skip
+    found = [json.loads(line[6:]) for line in sent.splitlines() if line.startswith(b"data: {")]
+    calls = [row for chunk in found for choice in chunk["choices"] for row in choice["delta"].get("tool_calls", ())]
+    assert "".join(row["function"]["arguments"] for row in calls) == told
+    assert calls[0]["id"] == "t" and calls[0]["function"]["name"] == "now"
+
+
+async def test_a_stream_that_fails_at_once_still_begins_as_its_format_does() -> None:
+    sent = await streamed("responses", "messages", [b"data: {broken\n\n"])
+    kinds = [line[7:] for line in sent.decode().splitlines() if line.startswith("event: ")]
+    assert kinds == ["response.created", "response.in_progress", "response.failed"]
+
+
+@pytest.mark.parametrize(
+    "provider,reply,told",
+    [
+        ("chat", {"error": {"message": "out of credit", "code": 402}}, "out of credit"),
+        ("chat", {"choices": "no"}, "not in its own format"),
+        ("messages", {"content": 5}, "not in its own format"),
+        ("responses", {"output": {"a": 1}}, "not in its own format"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error(provider: Any, reply: dict[str, Any], told: str) -> None:
+    client: Any = "messages" if provider != "messages" else "chat"
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+    with pytest.raises(Refusal, match=told) as refused:
+        Translation(client, provider, body, "m").reply(json.dumps(reply).encode())
+    assert refused.value.status == 502

@@ -36,6 +36,10 @@ _READ_ANSWER: dict[WireName, Callable[[Mapping[str, Any]], Answer]] = {
 }
 
 
+_HOLDS: dict[WireName, str] = {"messages": "content", "chat": "choices", "responses": "output"}
+"""The list that every whole answer has."""
+
+
 class Translation:
     """From a client's request in `client` format to a provider's `provider` format, and the answer back.
 
@@ -56,6 +60,10 @@ class Translation:
             raise Refusal(502, "the provider's answer is not JSON", code="upstream_nonsense") from None
         if not isinstance(data, dict):
             raise Refusal(502, "the provider's answer is no JSON object", code="upstream_nonsense")
+        if data.get("error") and not data.get(_HOLDS[self.provider]):  # some gateways report errors with status 200
+            raise Refusal(502, provider_message(body), code="upstream_error")
+        if not isinstance(data.get(_HOLDS[self.provider]), list):
+            raise Refusal(502, "the provider's answer is not in its own format", code="upstream_nonsense")
         try:
             answer = _READ_ANSWER[self.provider](data)
         except (AttributeError, TypeError, KeyError):

@@ -20,6 +20,7 @@ from harness.gateway.translate.neutral import (
     Tool,
     Turn,
     plain,
+    result_parts,
     untranslatable,
 )
 
@@ -61,7 +62,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
         if fields.take(name) not in (None, harmless):
             raise untranslatable(name)
     stop = fields.take("stop", str, list)
-    schema, schema_name = _schema(fields.take("response_format", dict))
+    schema, schema_name, strict = _schema(fields.take("response_format", dict))
     options = fields.data.get("stream_options")
     user = fields.data.get("user")
     prompt = Prompt(
@@ -79,6 +80,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
         effort=fields.take("reasoning_effort", str),
         schema=schema,
         schema_name=schema_name,
+        schema_strict=strict,
         user=user if isinstance(user, str) and len(user) <= 64 else None,
         dropped=fields.drop(DROPPED),
     )
@@ -102,7 +104,7 @@ def _turns(row: Any, where: str) -> Iterator[Turn]:
         calls = [call(one, f"{where}.tool_calls.{number}") for number, one in enumerate(row.get("tool_calls") or ())]
         yield Turn("assistant", (*before, *said, *calls))
     elif role == "tool":
-        parts = tuple(part for part in _parts(content, f"{where}.content") if isinstance(part, Text | Image))
+        parts = result_parts(_parts(content, f"{where}.content"), f"{where}.content")
         yield Turn("user", (Result(str(row.get("tool_call_id", "")), parts),))
     else:
         raise Refusal(400, f"{where}.role: expected system, developer, user, assistant or tool", param=f"{where}.role")
@@ -173,12 +175,11 @@ def _tools(rows: list[Any] | None) -> tuple[Tool, ...]:
 
 
 def function_tool(row: Mapping[str, Any], namespace: str | None = None) -> Tool:
-    strict = row.get("strict")
     return Tool(
         str(row.get("name", "")),
         str(row.get("description") or ""),
         row.get("parameters") or {},
-        strict if isinstance(strict, bool) else None,
+        said_strict(row),
         namespace=namespace,
     )
 
@@ -207,18 +208,25 @@ def _choice(data: str | Mapping[str, Any] | None) -> str | None:
     return f"={inner['name']}"
 
 
-def _schema(data: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str]:
+def _schema(data: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str, bool | None]:
     if data is None or data.get("type") == "text":
-        return None, "answer"
+        return None, "answer", None
     inner = data.get("json_schema")
     if data.get("type") != "json_schema" or not isinstance(inner, dict):
         raise untranslatable("response_format.type", "give it a json_schema")
-    return inner.get("schema") or {}, str(inner.get("name") or "answer")
+    return inner.get("schema") or {}, str(inner.get("name") or "answer"), said_strict(inner)
+
+
+def said_strict(row: Mapping[str, Any]) -> bool | None:
+    """The `strict` of a tool or a schema; None where it is not said."""
+    strict = row.get("strict")
+    return strict if isinstance(strict, bool) else None
 
 
 def write_request(prompt: Prompt) -> dict[str, Any]:
     """A Chat Completions request. Pictures in tool results follow in a user message, where this format takes them."""
-    body: dict[str, Any] = {"model": prompt.model, "messages": [row for turn in prompt.turns for row in _written(turn)]}
+    rows = [row for turn in _joined(prompt.turns) for row in _written(turn)]
+    body: dict[str, Any] = {"model": prompt.model, "messages": rows}
     if prompt.tools:
         body["tools"] = [{"type": "function", "function": _written_tool(tool)} for tool in prompt.tools]
         if prompt.tool_choice is not None:
@@ -229,10 +237,9 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
         if prompt.parallel is not None:
             body["parallel_tool_calls"] = prompt.parallel
     if prompt.schema is not None:
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": prompt.schema_name, "schema": prompt.schema},
-        }
+        form: dict[str, Any] = {"name": prompt.schema_name, "schema": prompt.schema}
+        form |= {} if prompt.schema_strict is None else {"strict": prompt.schema_strict}
+        body["response_format"] = {"type": "json_schema", "json_schema": form}
     optional = {
         "max_completion_tokens": prompt.max_tokens,
         "temperature": prompt.temperature,
@@ -244,6 +251,26 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
         "reasoning_effort": {"max": "xhigh"}.get(prompt.effort, prompt.effort) if prompt.effort else None,
     }
     return body | {name: value for name, value in optional.items() if value is not None}
+
+
+def _joined(turns: Iterable[Turn]) -> list[Turn]:
+    """Parallel calls in one message and their results right behind it: providers refuse any other order."""
+    joined: list[Turn] = []
+    for turn in turns:
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and last.role == turn.role
+            and (turn.role == "assistant" or _answers(last) or _answers(turn))
+        ):
+            joined[-1] = Turn(turn.role, (*last.parts, *turn.parts))
+        else:
+            joined.append(turn)
+    return joined
+
+
+def _answers(turn: Turn) -> bool:
+    return any(isinstance(part, Result) for part in turn.parts)
 
 
 def _written(turn: Turn) -> Iterator[dict[str, Any]]:
@@ -268,9 +295,10 @@ def _written(turn: Turn) -> Iterator[dict[str, Any]]:
 
 
 def _content(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
+    """Words alone as one string: not every server takes a list there."""
     parts = list(parts)
-    if len(parts) == 1 and isinstance(parts[0], Text):
-        return parts[0].text
+    if all(isinstance(part, Text) for part in parts):
+        return plain(parts)
     rows: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, Text):

@@ -22,6 +22,7 @@ from harness.gateway.translate.neutral import (
     Tool,
     Turn,
     plain,
+    result_parts,
     untranslatable,
 )
 
@@ -119,14 +120,8 @@ def _block(block: Mapping[str, Any], path: str) -> Iterator[Part]:
         yield Call(str(block.get("id", "")), str(block.get("name", "")), arguments)
     elif kind == "tool_result":
         inner = block.get("content")
-        parts = [] if inner is None else list(_parts(inner, f"{path}.content"))
-        if any(not isinstance(part, Text | Image) for part in parts):
-            raise untranslatable(f"{path}.content", "a tool result there holds text and pictures only")
-        yield Result(
-            str(block.get("tool_use_id", "")),
-            tuple(p for p in parts if isinstance(p, Text | Image)),
-            block.get("is_error") is True,
-        )
+        parts = () if inner is None else result_parts(_parts(inner, f"{path}.content"), f"{path}.content")
+        yield Result(str(block.get("tool_use_id", "")), parts, block.get("is_error") is True)
     elif kind == "thinking":
         yield Thought(str(block.get("thinking", "")))
     elif kind == "redacted_thinking":

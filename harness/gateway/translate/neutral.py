@@ -111,6 +111,8 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
     """JSON Schema that the answer must follow."""
     schema_name: str = "answer"
+    schema_strict: bool | None = None
+    """Whether the answer is held to the schema; None where it was not said."""
     user: str | None = None
     dropped: tuple[str, ...] = ()
     """Fields without a counterpart that change nothing but speed, price or bookkeeping."""
@@ -234,6 +236,15 @@ _NAMES = {
 def untranslatable(path: str, why: str = "the model's provider has no counterpart for it") -> Refusal:
     """The 400 for what another wire format cannot say."""
     return Refusal(400, f"{path}: cannot be translated: {why}", param=path, code="untranslatable")
+
+
+def result_parts(parts: Iterable[Part], path: str) -> tuple[Text | Image, ...]:
+    """What a tool gave back, as every format can say it; raises Refusal."""
+    given = tuple(parts)
+    kept = tuple(part for part in given if isinstance(part, Text | Image))
+    if len(kept) < len(given):
+        raise untranslatable(path, "a tool result there holds text and pictures only")
+    return kept
 
 
 def plain(parts: Iterable[Part]) -> str:

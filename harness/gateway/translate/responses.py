@@ -8,7 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate.chat import custom_tool, document, function_tool, image
+from harness.gateway.translate.chat import custom_tool, document, function_tool, image, said_strict
 from harness.gateway.translate.neutral import (
     Call,
     Document,
@@ -22,6 +22,7 @@ from harness.gateway.translate.neutral import (
     Tool,
     Turn,
     plain,
+    result_parts,
     untranslatable,
 )
 
@@ -70,7 +71,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
     given = fields.take("input", str, list, required=True)
     rest = (Turn("user", (Text(given),)),) if isinstance(given, str) else tuple(_input(given))
     tools, left_out = _tools(fields.take("tools", list))
-    schema, schema_name = _text_format(fields.take("text", dict))
+    schema, schema_name, strict = _text_format(fields.take("text", dict))
     reasoning = fields.take("reasoning", dict) or {}
     user = fields.data.get("user")
     prompt = Prompt(
@@ -86,6 +87,7 @@ def read_request(body: Mapping[str, Any]) -> Prompt:
         effort=reasoning.get("effort"),
         schema=schema,
         schema_name=schema_name,
+        schema_strict=strict,
         user=user if isinstance(user, str) and len(user) <= 64 else None,
         dropped=(*fields.drop(DROPPED), *left_out),
     )
@@ -115,7 +117,7 @@ def _input(rows: list[Any]) -> Iterator[Turn]:
         elif kind in _OUTPUTS:
             output = row.get("output")
             parts = _parts(output, f"{path}.output") if isinstance(output, str | list) else iter(())
-            kept = tuple(part for part in parts if isinstance(part, Text | Image))
+            kept = result_parts(parts, f"{path}.output")
             yield Turn("user", (Result(str(row.get("call_id", "")), kept),))
         elif kind == "reasoning":
             summary = row.get("summary")
@@ -185,13 +187,13 @@ def _choice(data: str | Mapping[str, Any] | None) -> str | None:
     raise untranslatable("tool_choice.type")
 
 
-def _text_format(data: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str]:
+def _text_format(data: Mapping[str, Any] | None) -> tuple[Mapping[str, Any] | None, str, bool | None]:
     form = (data or {}).get("format")
     if not isinstance(form, dict) or form.get("type") == "text":
-        return None, "answer"
+        return None, "answer", None
     if form.get("type") != "json_schema":
         raise untranslatable("text.format.type", "give it a json_schema")
-    return form.get("schema") or {}, str(form.get("name") or "answer")
+    return form.get("schema") or {}, str(form.get("name") or "answer"), said_strict(form)
 
 
 def write_request(prompt: Prompt) -> dict[str, Any]:
@@ -213,7 +215,8 @@ def write_request(prompt: Prompt) -> dict[str, Any]:
         if prompt.parallel is not None:
             body["parallel_tool_calls"] = prompt.parallel
     if prompt.schema is not None:
-        form = {"type": "json_schema", "name": prompt.schema_name, "schema": prompt.schema}
+        form: dict[str, Any] = {"type": "json_schema", "name": prompt.schema_name, "schema": prompt.schema}
+        form |= {} if prompt.schema_strict is None else {"strict": prompt.schema_strict}
         body["text"] = {"format": form}
     effort: str | None = prompt.effort
     optional = {

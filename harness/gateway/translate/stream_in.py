@@ -71,15 +71,19 @@ class MessagesReader:
     def __init__(self) -> None:
         self._count, self._over = Count(), False
         self._stop: Stop = "end"
+        self._bare: int | None = None
+        """The call whose arguments have not come yet."""
 
     def feed(self, data: dict[str, Any]) -> Iterator[Event]:
         kind = data.get("type")
         if kind == "content_block_delta":
             yield from self._delta(data.get("index", 0), data.get("delta") or {})
         elif kind == "content_block_start":
-            block = data.get("content_block") or {}
-            if block.get("type") == "tool_use":
-                yield Delta("call", data.get("index", 0), "", str(block.get("id", "")), str(block.get("name", "")))
+            yield from self._start(data.get("index", 0), data.get("content_block") or {})
+        elif kind == "content_block_stop":
+            if self._bare is not None:  # a call without arguments comes without a delta; other formats say `{}`
+                yield Delta("call", self._bare, "{}")
+                self._bare = None
         elif kind == "message_start":
             message = data.get("message") or {}
             self._count = messages_answer.count_of(message.get("usage")) or Count()
@@ -102,12 +106,22 @@ class MessagesReader:
             self._over = True
             yield _failure(data)
 
+    def _start(self, index: int, block: dict[str, Any]) -> Iterator[Event]:
+        if block.get("type") != "tool_use":
+            return
+        given = block.get("input")  # whole already, from some servers
+        text = orjson.dumps(given).decode() if given else ""
+        self._bare = None if given else index
+        yield Delta("call", index, text, str(block.get("id", "")), str(block.get("name", "")))
+
     def _delta(self, index: int, delta: dict[str, Any]) -> Iterator[Event]:
         kind = delta.get("type")
         if kind == "text_delta":
             yield Delta("text", index, str(delta.get("text", "")))
         elif kind == "input_json_delta":
-            yield Delta("call", index, str(delta.get("partial_json", "")))
+            text = str(delta.get("partial_json", ""))
+            self._bare = None if text else self._bare
+            yield Delta("call", index, text)
         elif kind == "thinking_delta":
             yield Delta("thought", index, str(delta.get("thinking", "")))
 

@@ -151,11 +151,7 @@ class ResponsesWriter:
         if isinstance(event, Delta):
             return self._open(event) + self._delta(event)
         if isinstance(event, Began):
-            self._id, self._model = event.id or "resp", event.model
-            response = responses_answer.response_object(self._id, self._model, [], None, None)
-            return self._event("response.created", response=response) + self._event(
-                "response.in_progress", response=response
-            )
+            return self._begin(event)
         if isinstance(event, Ended):
             closing = self._close()
             response = responses_answer.response_object(
@@ -164,10 +160,18 @@ class ResponsesWriter:
             name = "response.completed" if response["status"] == "completed" else "response.incomplete"
             return closing + self._event(name, response=response)
         if isinstance(event, Failed):
+            begun = b"" if self._number else self._begin(Began("", ""))
             response = responses_answer.response_object(self._id, self._model, self._output, None, None)
             error = {"code": event.code, "message": event.message}
-            return self._event("response.failed", response=response | {"status": "failed", "error": error})
+            return begun + self._event("response.failed", response=response | {"status": "failed", "error": error})
         return b": ping\n\n"
+
+    def _begin(self, event: Began) -> bytes:
+        self._id, self._model = event.id or "resp", event.model
+        response = responses_answer.response_object(self._id, self._model, [], None, None)
+        return self._event("response.created", response=response) + self._event(
+            "response.in_progress", response=response
+        )
 
     def _event(self, kind: str, /, **data: Any) -> bytes:
         self._number += 1

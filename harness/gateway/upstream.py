@@ -93,7 +93,7 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=timeout,
-            auto_decompress=False,
+            auto_decompress=True,  # `identity` is asked for; a proxy on the way may compress all the same
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_SET_BY_CALLER,
             read_bufsize=2**18,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import socket
 from typing import Any
 
@@ -10,10 +12,11 @@ import anthropic
 import httpx2
 import openai
 import pytest
+from starlette.responses import Response
 
 from tests.gateway.raw_upstream import END, SSE, RawUpstream, chunk
 from tests.gateway.running import RunningGateway, upstream
-from tests.wire.server import WireServer
+from tests.wire.server import WireRequest, WireServer
 
 PATHS = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
 BODIES: dict[str, dict[str, Any]] = {
@@ -179,6 +182,35 @@ def test_nonsense_from_a_provider_is_told(target: str) -> None:
                 gateway.url + PATHS["messages"], json={**BODIES["messages"], "model": target, "stream": False}
             )
             assert reply.status_code in (200, 502)  # untouched where nobody has to read it
+
+
+@pytest.mark.parametrize("target", ["anthropic/m", "openai/m"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_answers_that_a_proxy_compressed_are_read(target: str, stream: bool) -> None:
+    """Plain text is asked for; not everything on the way to a provider honours that."""
+
+    def compressed(request: WireRequest) -> Response:
+        count = {"input_tokens": 1, "output_tokens": 1}
+        message = {
+            "type": "message",
+            "id": "i",
+            "model": "m",
+            "content": [{"type": "text", "text": "ok"}],
+            "usage": count,
+        }
+        choice = {"index": 0, "message": {"content": "ok"}, "delta": {"content": "ok"}, "finish_reason": "stop"}
+        whole = {"id": "i", "model": "m", "choices": [choice]} if request.wire == "chat" else message
+        delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "ok"}}
+        event = whole if request.wire == "chat" else delta
+        body = b"data: " + json.dumps(event).encode() + b"\n\n" if stream else json.dumps(whole).encode()
+        kind = "text/event-stream" if stream else "application/json"
+        return Response(gzip.compress(body), headers={"content-encoding": "gzip"}, media_type=kind)
+
+    with WireServer(compressed) as wire, RunningGateway({"models": upstream(wire.url)}) as gateway:
+        body = {**BODIES["messages"], "model": target, "stream": stream}
+        reply = httpx2.post(gateway.url + PATHS["messages"], json=body)
+        assert reply.status_code == 200 and '"ok"' in reply.text, reply.text
+        assert "content-encoding" not in reply.headers
 
 
 def test_metrics_are_prometheus_text() -> None:

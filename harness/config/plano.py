@@ -55,6 +55,8 @@ class _Reading:
 
     def section(self) -> dict[str, Any]:
         self._unsupported()
+        if self.file.version is None:
+            self.warnings.append("version: none is given; Plano itself wants one, e.g. v0.4.0")
         section: dict[str, Any] = {**self._listener(), "models": list(self._models())}
         optional = {
             "aliases": {name: alias.target for name, alias in self.file.model_aliases.items()},
@@ -103,6 +105,9 @@ class _Reading:
 
     def _listener(self) -> dict[str, Any]:
         found = self.file.listeners
+        if found is None:
+            self.warnings.append(f"listeners: none given, so port {MODEL_PORT} of 127.0.0.1; Plano itself wants one")
+            return {"port": MODEL_PORT}
         if isinstance(found, LegacyListeners):
             egress = found.egress_traffic or Traffic()
             address, port = egress.address, egress.port

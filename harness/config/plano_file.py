@@ -138,8 +138,9 @@ class Storage(Value):
 class PlanoFile(Value):
     """The parts of Plano's file that this gateway understands."""
 
-    version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"]
-    listeners: tuple[Listener, ...] | LegacyListeners
+    version: Literal["v0.1", "v0.1.0", "0.1-beta", "0.2.0", "v0.3.0", "v0.4.0"] | None = None
+    """Plano wants it. Its own guides show configurations without it, and those are meant to work here too."""
+    listeners: tuple[Listener, ...] | LegacyListeners | None = None
     model_providers: tuple[Provider, ...] | None = None
     llm_providers: tuple[Provider, ...] | None = None
     model_aliases: dict[str, Alias] = {}

@@ -45,6 +45,21 @@ def test_examples_are_valid_and_survive_importing(
     assert before.section == after.section and before.targets == after.targets
 
 
+def test_a_guides_few_lines_of_plano_are_a_configuration(tmp_path: Path) -> None:
+    """Without version and listeners, as Plano's own guides and demonstrations show it."""
+    file = tmp_path / "config.yaml"
+    route = {"name": "code_generation", "description": "generating new code, writing functions"}
+    rows = [
+        {"model": "openai/gpt-4o-mini", "default": True},
+        {"model": "openai/gpt-4o", "routing_preferences": [route]},
+    ]
+    file.write_text(yaml.safe_dump({"model_providers": rows}))
+    built = gateway_settings(Settings(), file, {})
+    assert (built.section.host, built.section.port, built.default) == ("127.0.0.1", 12000, "openai/gpt-4o-mini")
+    assert [route.models for route in built.section.routes] == [("openai/gpt-4o",)]
+    assert any("version" in warning for warning in built.warnings) and any("12000" in told for told in built.warnings)
+
+
 def test_the_toml_form() -> None:
     data = {"router": {"think": "openrouter,anthropic/claude-3-opus | groq,llama", "long_context_threshold": 5}}
     section = router_section(data, "config.toml")

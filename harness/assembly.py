@@ -91,7 +91,7 @@ async def assemble(settings: Settings, listeners: Sequence[Emit], gate: Gate | N
             spans=spans,
         )
         backend = registry.find("backend", settings.backend, registry.BACKENDS)
-        made = await backend.start(settings, lambda job, meter: do_job(job, parts, meter), emit)
+        made = await backend.start(settings, lambda job, meter: do_job(job, parts, meter), emit, spans)
         stack.push_async_callback(made.aclose)
         yield replace(parts, backend=made)
 

@@ -208,7 +208,7 @@ class Workspace(Protocol):
         """Hand the work to the user as `mode` says; raises GitError and leaves everything as it was."""
 
 
-class Journal(Protocol):
+class Steps(Protocol):
     async def step(self, run_id: str, key: str, kind: type[T], make: Callable[[], Awaitable[T]]) -> T:
         """The recorded value of (run, key), or `make()`'s, recorded before it is returned.
 
@@ -218,6 +218,8 @@ class Journal(Protocol):
     async def look(self, run_id: str, key: str, kind: type[T]) -> T | None:
         """The recorded value, or None."""
 
+
+class Journal(Steps, Protocol):
     async def save(self, run: Run) -> None:
         """The run's present state, for `runs`, `show` and the console."""
 
@@ -245,7 +247,7 @@ class Journal(Protocol):
 class StepLog:
     """A journal bound to one run and a prefix: names nest like folders."""
 
-    journal: Journal
+    journal: Steps
     run_id: str
     prefix: str = ""
 

@@ -23,6 +23,9 @@ _SHORT = {RUN: "run", ISSUE: "issue", TASK: "task", PHASE: "phase"}
 class Span:
     """One piece of work under way; this one is told everything and keeps nothing."""
 
+    ids: Mapping[str, str] = {}
+    """`trace_id` and `span_id` where it is recorded: by them a log line is found from its trace."""
+
     def set(self, attributes: Mapping[str, Attribute | None]) -> None:
         """Add attributes; those that are None are left out."""
 
@@ -94,8 +97,8 @@ _current: ContextVar[Span] = ContextVar("current", default=Span())  # noqa: B039
 
 
 def place() -> Mapping[str, str]:
-    """Names of what is being worked on here: `run`, `issue`, `phase`, `task`, as far as known."""
-    return _place.get()
+    """Names of what is being worked on here: `run`, `issue`, `phase`, `task`, as far as known, and the span's ids."""
+    return {**_place.get(), **_current.get().ids}
 
 
 def happened(name: str, attributes: Mapping[str, Attribute | None]) -> None:

@@ -40,6 +40,8 @@ class Recorded(Span):
 
     def __init__(self, span: OpenTelemetrySpan, content: bool) -> None:
         self.span, self._content = span, content
+        context = span.get_span_context()
+        self.ids = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
     def set(self, attributes: Mapping[str, Attribute | None]) -> None:
         self.span.set_attributes(plain(attributes))

@@ -22,6 +22,11 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Git objects that the value names, and that must be there where somebody goes on from it."""
+        return ()
+
 
 # ── what is to be done ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -325,6 +330,10 @@ class Attempt(Value):
     worker: str = ""
     """Which worker did it: host and process, for the timeline."""
 
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return (self.commit,) if self.commit and self.outcome == "passed" else ()
+
 
 class TaskResult(Value):
     """A task's end: done with a commit, failed with a reason, or skipped because of another."""
@@ -336,6 +345,10 @@ class TaskResult(Value):
     attempts: tuple[Attempt, ...] = ()
     error: str | None = None
     round: int = 0
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return (self.commit,) if self.commit else ()
 
     @property
     def calls(self) -> tuple[ModelCall, ...]:

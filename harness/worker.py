@@ -20,7 +20,7 @@ from typing import Any
 
 from harness.budget import Meter, paid
 from harness.models.genai import spent
-from harness.protocols import Deps, Session, StepLog, Worked
+from harness.protocols import Deps, Session, StepLog, Steps, Worked
 from harness.spans import ISSUE, PHASE, RUN, TASK, Attribute
 from harness.types import Attempt, Event, Job, ModelCall, TaskResult, TierPool, Value, total
 from harness.verify import Baseline, failures, judge, run_checks
@@ -36,14 +36,18 @@ class _Work(Value):
     def calls(self) -> tuple[ModelCall, ...]:
         return self.worked.calls
 
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return (self.tree,)
 
-async def do_job(job: Job, deps: Deps, meter: Meter) -> TaskResult:
-    """The job's result; idempotent by `(run_id, job.key)`.
+
+async def do_job(job: Job, deps: Deps, meter: Meter, steps: Steps | None = None) -> TaskResult:
+    """The job's result; idempotent by `(run_id, job.key)`. Steps are recorded in `steps`, default the journal.
 
     Raises BudgetExceeded and ModelError when work cannot go on for reasons that are not the task's: nothing is
     recorded then beyond what is finished, and the same call later continues.
     """
-    log = StepLog(deps.journal, job.run_id, f"{job.key}/")
+    log = StepLog(steps or deps.journal, job.run_id, f"{job.key}/")
     worker = _Worker(job, deps, meter, meter.child(job.budget, "task"), log)
     return await paid(log, meter, "result", TaskResult, worker.climb)
 

@@ -38,7 +38,7 @@ OWNERS = {
     "openai": {"models.openai", "models.openai_responses", "models.openai_stream"},
     "opentelemetry": {"gateway.tracing", "telemetry"},
     "prometheus_client": {"cli.work_metrics"},
-    "psycopg": {"backends.dbos", "backends.leases", "backends.serving"},
+    "psycopg": {"backends.database", "backends.dbos", "backends.serving", "backends.steps"},
     "redis": {"routing.redis_pins"},
     "rich": {"cli.progress"},
     "starlette": {"executors.model_door", "gateway.app", "gateway.console", "gateway.runs_page"},

@@ -16,22 +16,26 @@ import anyio.to_thread
 import psycopg
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from dbos import error as dbos_error
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.exc import OperationalError
 
 from harness import errors
-from harness.backends.leases import DatabaseDown, Leases
+from harness.backends.database import Database, DatabaseDown
+from harness.backends.leases import Leases
+from harness.backends.steps import forget_steps
 from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.errors import ConfigError, HarnessError
 from harness.protocols import Emit
-from harness.redact import redact_json
+from harness.redact import redact, redact_json, register
+from harness.spans import Spans
 from harness.types import Budget, Job, TaskResult
 from harness.workspace import GitWorkspace
 from harness.workspace.exchange import Exchange
 
 log = logging.getLogger(__name__)
 
-JOBS_VERSION = "harness-jobs-1"
+JOBS_VERSION = "harness-jobs-2"
 """Application version, pinned: workers take only tasks whose form they know. Changes with Job and TaskResult."""
 WORKFLOW = "harness_task"
 POLL_SECONDS = 0.5
@@ -51,12 +55,20 @@ class DbosBackend:
     """Hands jobs to whichever worker is free; idempotent by `(run_id, job.key)` through the workflow's id."""
 
     def __init__(
-        self, client: DBOSClient, leases: Leases, space: GitWorkspace, exchange: Exchange, capacity: int, emit: Emit
+        self,
+        client: DBOSClient,
+        database: Database,
+        space: GitWorkspace,
+        exchange: Exchange,
+        capacity: int,
+        emit: Emit,
+        spans: Spans | None = None,
     ) -> None:
         self.capacity = capacity
-        self._emit = emit
+        self._emit, self._spans = emit, spans or Spans()
         self.queue = queue_of(exchange)
-        self._client, self._leases, self._space, self._exchange = client, leases, space, exchange
+        self._client, self._database, self._leases = client, database, Leases(database)
+        self._space, self._exchange = space, exchange
         self._sent: set[str] = set()
         self._done: set[str] = set()
 
@@ -66,29 +78,32 @@ class DbosBackend:
         settings: Settings,
         do: Callable[[Job, Meter], Awaitable[TaskResult]] | None = None,
         emit: Emit = lambda event: None,
+        spans: Spans | None = None,
     ) -> DbosBackend:
-        """The scheduler's side for `settings.database`; `do` is the workers' business, and `emit` gets what they tell.
+        """The scheduler's side for `settings.database`; `do` is the workers' business, `emit` gets what they tell, and
+        their spans are put below the one of `spans` in which a job was asked for.
 
         Raises ConfigError without a database, HarnessError when it cannot be reached, GitError without a remote.
         """
         url = database_of(settings)
         space = await GitWorkspace.open(settings.root)
         exchange = space.exchange(settings.exchange)
-        leases = Leases(url)
-        await leases.prepare()
+        database = Database(url)
+        await database.prepare()
         await anyio.to_thread.run_sync(migrate, url)
         client = await anyio.to_thread.run_sync(client_of, url)
-        return cls(client, leases, space, exchange, settings.max_parallel, emit)
+        return cls(client, database, space, exchange, settings.max_parallel, emit, spans)
 
     async def run(self, job: Job, meter: Meter) -> TaskResult:
         """The job's result, with its commit in this repository; asking again while it runs, or later, is safe."""
         workflow = workflow_of(self._exchange, job)
         await self._offer(job)
         bounded = job.model_copy(update={"budget": _smaller(job.budget, meter.left())})
-        payload = redact_json(bounded.model_dump(mode="json"))
+        payload = {"job": redact_json(bounded.model_dump(mode="json")), "trace": self._spans.carrier()}
         await anyio.to_thread.run_sync(self._enqueue, workflow, payload)
         answer = await self._answer(workflow, job)
         if answer is None:
+            await self._forget(job)
             await self._client.delete_workflow_async(workflow)
             return TaskResult(
                 task_id=job.task.id,
@@ -103,6 +118,7 @@ class DbosBackend:
         result = TaskResult.model_validate(answer["result"])
         if result.commit is not None:
             await self._collect(job, result.commit)
+        await self._forget(job)
         meter.add(result.usage)
         return result
 
@@ -111,8 +127,15 @@ class DbosBackend:
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(20):
                 await self._exchange.drop(*sorted(self._done))
-            await self._leases.aclose()
+            await self._database.aclose()
             await anyio.to_thread.run_sync(self._client.destroy)
+
+    async def _forget(self, job: Job) -> None:
+        """Its steps have done their service: the result stands in DBOS's own table now."""
+        try:
+            await forget_steps(self._database, self._exchange.project, job.run_id, job.key)
+        except (psycopg.OperationalError, DatabaseDown) as error:
+            log.debug("steps of %s are left to the next tidying: %s", job.key, error)
 
     async def _offer(self, job: Job) -> None:
         """The commit that the work starts from, where workers find it."""
@@ -195,9 +218,16 @@ def result_ref(job: Job) -> str:
 def database_of(settings: Settings) -> str:
     """The PostgreSQL URL; raises ConfigError when there is none."""
     if settings.database is None:
-        raise ConfigError(settings.source, ("database",), "backend 'dbos' needs a PostgreSQL URL",
-                          "pass --database postgresql://user@host/name, or set `database: $DATABASE_URL`")  # fmt: skip
-    return settings.database.get_secret_value()
+        cure = "export HARNESS_DATABASE_URL=postgresql://user@host/name, or pass --database, or set `database:`"
+        raise ConfigError(settings.source, ("database",), "backend 'dbos' needs a PostgreSQL URL", cure)
+    url = settings.database.get_secret_value()
+    try:
+        told = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        cure = "write it as postgresql://user@host/name"
+        raise ConfigError(settings.source, ("database",), f"is no PostgreSQL URL: {redact(str(error))}", cure) from None
+    register([str(told["password"])] if told.get("password") else [])
+    return url
 
 
 def client_of(url: str) -> DBOSClient:

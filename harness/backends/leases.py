@@ -10,44 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-import anyio
-import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
-from harness.errors import HarnessError
+from harness.backends.database import LOCK, Database
 from harness.redact import redact_json
 from harness.types import Event
 
-LOCK = 0x4861726E657373
-"""PostgreSQL advisory lock of whoever makes the tables or looks for dead workers."""
-TABLES = """
-CREATE SCHEMA IF NOT EXISTS harness;
-CREATE TABLE IF NOT EXISTS harness.workers (
-    worker text PRIMARY KEY, queue text NOT NULL, slots int NOT NULL,
-    started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(), lease interval NOT NULL);
-CREATE TABLE IF NOT EXISTS harness.takeovers (workflow text PRIMARY KEY, times int NOT NULL);
-CREATE TABLE IF NOT EXISTS harness.events (
-    number bigserial PRIMARY KEY, project text NOT NULL, run text NOT NULL, task text NOT NULL, value text NOT NULL);
-CREATE INDEX IF NOT EXISTS events_of_task ON harness.events (project, run, task, number);
-"""
-
 
 class Leases:
-    """The table of living workers, over one connection that is renewed when it breaks."""
+    """The table of living workers, how often each task outlived one, and what workers tell."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._db: AsyncConnection[TupleRow] | None = None
-        self._lock = anyio.Lock()
-
-    async def prepare(self) -> None:
-        """Make the tables; safe for many at once."""
-        async with self._lock:
-            db = await self._connected()
-            async with db.transaction():
-                await db.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-                await db.execute(TABLES)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._do = database.do
 
     async def begin(self, worker: str, queue: str, slots: int, seconds: float) -> None:
         """A worker is here, before it takes its first task."""
@@ -78,21 +51,19 @@ class Leases:
     async def bury(self) -> set[str] | None:
         """Delete the rows of workers that were silent too long; returns all that are left, or None when somebody else
         is at it."""
-        async with self._lock:
-            db = await self._connected()
-            async with db.transaction():
-                cursor = await db.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))
-                locked = await cursor.fetchone()
-                if not locked or not locked[0]:
-                    return None
-                await db.execute("DELETE FROM harness.workers WHERE seen < now() - lease")
-                cursor = await db.execute("SELECT worker FROM harness.workers")
-                return {row[0] for row in await cursor.fetchall()}
+        async with self._database.transaction() as cursor:
+            await cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))
+            locked = await cursor.fetchone()
+            if not locked or not locked[0]:
+                return None
+            await cursor.execute("DELETE FROM harness.workers WHERE seen < now() - lease")
+            await cursor.execute("SELECT worker FROM harness.workers")
+            return {row[0] for row in await cursor.fetchall()}
 
     async def taken_over(self, workflow: str) -> int:
         """Count one more takeover of a task; returns how many that makes."""
         rows = await self._do(
-            "INSERT INTO harness.takeovers VALUES (%s, 1)"
+            "INSERT INTO harness.takeovers (workflow, times) VALUES (%s, 1)"
             " ON CONFLICT (workflow) DO UPDATE SET times = takeovers.times + 1 RETURNING times",
             workflow,
         )
@@ -101,12 +72,10 @@ class Leases:
     async def tell(self, project: str, events: Sequence[Event]) -> None:
         """Leave what happened to tasks here for their scheduler."""
         rows = [(project, event.run_id, event.task_id or "", _redacted(event)) for event in events]
-        async with self._lock:
-            db = await self._connected()
-            async with db.transaction(), db.cursor() as cursor:
-                await cursor.executemany(
-                    "INSERT INTO harness.events (project, run, task, value) VALUES (%s, %s, %s, %s)", rows
-                )
+        async with self._database.transaction() as cursor:
+            await cursor.executemany(
+                "INSERT INTO harness.events (project, run, task, value) VALUES (%s, %s, %s, %s)", rows
+            )
 
     async def heard(self, project: str, run: str, task: str) -> list[Event]:
         """What happened to a task since last asked, oldest first; told once."""
@@ -117,33 +86,6 @@ class Leases:
         )  # fmt: skip
         return [Event.model_validate_json(row[0]) for row in rows]
 
-    async def aclose(self) -> None:
-        if self._db is not None:
-            await self._db.close()
-            self._db = None
-
-    async def _do(self, statement: str, *values: object) -> Sequence[TupleRow]:
-        async with self._lock:
-            db = await self._connected()
-            cursor = await db.execute(statement, values)
-            return await cursor.fetchall() if cursor.description else []
-
-    async def _connected(self) -> AsyncConnection[TupleRow]:
-        if self._db is not None and (self._db.broken or self._db.closed):
-            await self.aclose()
-        if self._db is None:
-            try:
-                self._db = await AsyncConnection.connect(self._url, autocommit=True, connect_timeout=10)
-            except psycopg.OperationalError as error:
-                said = str(error).splitlines()[0]
-                cure = "is it running, and is --database right? try: psql URL -c 'select 1'"
-                raise DatabaseDown(f"cannot reach the database: {said}", cure) from None
-        return self._db
-
 
 def _redacted(event: Event) -> str:
     return json.dumps(redact_json(event.model_dump(mode="json")))
-
-
-class DatabaseDown(HarnessError):
-    """PostgreSQL cannot be reached."""

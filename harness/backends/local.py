@@ -9,6 +9,7 @@ import anyio
 from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.protocols import Emit
+from harness.spans import Spans
 from harness.types import Job, TaskResult
 
 Do = Callable[[Job, Meter], Awaitable[TaskResult]]
@@ -23,7 +24,9 @@ class LocalBackend:
         self._places = anyio.CapacityLimiter(capacity)
 
     @classmethod
-    async def start(cls, settings: Settings, do: Do, emit: Emit | None = None) -> LocalBackend:
+    async def start(
+        cls, settings: Settings, do: Do, emit: Emit | None = None, spans: Spans | None = None
+    ) -> LocalBackend:
         """The backend that the settings ask for; its jobs tell what happens by themselves."""
         return cls(do, settings.max_parallel)
 

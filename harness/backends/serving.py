@@ -1,8 +1,8 @@
 """A worker machine: takes tasks from the queue, does them in its own clone, pushes the commit, reports.
 
 DBOS calls the workflow on a thread of its own; the work itself runs on this program's event loop, where its locks and
-its model client live. A task's workflow has no steps inside: what a half-done task has paid for stands in this
-machine's journal, under names, and the workflow's result is its only record in PostgreSQL.
+its model client live. A task's workflow has no DBOS steps inside, which go by the order of calls: what a half-done task
+has paid for stands in a table of ours under names (`steps.py`), for whichever worker goes on with it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import anyio.to_thread
 import psycopg
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
+from harness.backends.database import Database, DatabaseDown
 from harness.backends.dbos import (
     JOBS_VERSION,
     WORKFLOW,
@@ -35,10 +36,13 @@ from harness.backends.dbos import (
     result_ref,
     trouble_as_data,
 )
-from harness.backends.leases import DatabaseDown, Leases
+from harness.backends.leases import Leases
+from harness.backends.steps import JobSteps, LeaseLost
 from harness.budget import Meter
 from harness.errors import HarnessError
+from harness.protocols import Steps
 from harness.redact import redact_json
+from harness.spans import ISSUE, RUN, TASK, Spans
 from harness.types import Event, Job, TaskResult
 from harness.workspace.exchange import Exchange
 
@@ -53,13 +57,8 @@ EVENTS_KEPT = 10_000
 SAFETY = 0.75
 """The part of its lease after which a worker that could not renew it stops by itself, before others take over."""
 
-Do = Callable[[Job, Meter], Awaitable[TaskResult]]
-
-
-class LeaseLost(HarnessError):
-    """Others may have this worker's tasks by now; it has stopped them."""
-
-    exit_code = 1
+Do = Callable[[Job, Meter, Steps], Awaitable[TaskResult]]
+"""Does a job, and records what it pays for in the steps it is given."""
 
 
 @dataclass
@@ -72,6 +71,7 @@ class Worker:
     lease_seconds: float = 60.0
     poll_seconds: float = 0.5
     max_takeovers: int = MAX_TAKEOVERS
+    spans: Spans = field(default_factory=Spans)
     _heard: list[Event] = field(default_factory=list)
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}")
 
@@ -85,15 +85,16 @@ class Worker:
         self._do, self._loop = do, asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
-        self._leases, self._queue = Leases(self.url), queue_of(self.exchange)
-        await self._leases.prepare()
+        self._database, self._queue = Database(self.url), queue_of(self.exchange)
+        self._leases = Leases(self._database)
+        await self._database.prepare()
         await anyio.to_thread.run_sync(migrate, self.url)
         client = await anyio.to_thread.run_sync(client_of, self.url)
         await self._leases.begin(self.name, self._queue, self.slots, self.lease_seconds)
         try:
             await anyio.to_thread.run_sync(self._launch)
             ready(self.name)
-            await tidy(client, self._queue)
+            await tidy(client, self._database, self._queue)
             async with anyio.create_task_group() as group:
                 group.start_soon(self._take_over, client)
                 group.start_soon(self._tell)
@@ -167,17 +168,25 @@ class Worker:
             self._tasks.discard(task)
 
     async def _work(self, payload: dict[str, Any]) -> dict[str, Any]:
-        job = Job.model_validate(payload)
+        job = Job.model_validate(payload["job"])
+        names = {RUN: job.run_id, ISSUE: job.issue_id, TASK: job.task.id, "harness.worker": self.name}
         try:
-            before = await self.exchange.look(result_ref(job))
-            await self.exchange.bring(job.base, base_ref(job))
-            result = await self._do(job, Meter(job.budget, name="task"))
-            if result.commit is not None:
-                await self._publish(job, result.commit, before)
-            await self._tell_now()
+            with self.spans.span("worker", names, parent=payload["trace"]):
+                result = await self._done(job)
         except HarnessError as trouble:
             return {"trouble": redact_json(trouble_as_data(trouble))}
         return {"result": redact_json(result.model_dump(mode="json"))}
+
+    async def _done(self, job: Job) -> TaskResult:
+        """The job's result, its commit pushed; a predecessor's, where it was killed before it could report."""
+        steps = JobSteps(self._database, self.exchange.packs, self.exchange.project, job, self.name)
+        before = await self.exchange.look(result_ref(job))
+        await self.exchange.bring(job.base, base_ref(job))
+        result = await self._do(job, Meter(job.budget, name="task"), steps)
+        if result.commit is not None:
+            await self._publish(job, result.commit, before)
+        await self._tell_now()
+        return result
 
     async def _publish(self, job: Job, commit: str, before: str | None) -> None:
         """Push before reporting: whoever reads the result must find the commit."""
@@ -237,7 +246,7 @@ class Worker:
                 await give_back(client, self._leases, self._queue, None)
             except (psycopg.OperationalError, DatabaseDown):
                 pass  # the lease runs out by itself
-        await self._leases.aclose()
+        await self._database.aclose()
         await anyio.to_thread.run_sync(client.destroy)
 
 
@@ -270,8 +279,10 @@ async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int
     return taken
 
 
-async def tidy(client: DBOSClient, queue: str, days: float = KEPT_DAYS) -> int:
-    """Delete tasks that ended more than `days` ago; returns how many."""
+async def tidy(client: DBOSClient, database: Database, queue: str, days: float = KEPT_DAYS) -> int:
+    """Delete tasks that ended more than `days` ago, and what else is older; returns how many tasks."""
+    for table in ("steps", "packs", "events", "takeovers"):
+        await database.do(f"DELETE FROM harness.{table} WHERE at < now() - make_interval(secs => %s)", days * 86400)
     before = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     old = await client.list_workflows_async(
         queue_name=queue,

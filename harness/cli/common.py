@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,7 +40,24 @@ def jsonable(value: Any) -> Any:
 def say(*lines: object) -> None:
     """For the person watching: standard error, so that standard output stays the answer."""
     for line in lines:
-        print(line, file=sys.stderr)
+        _sink.get()(str(line))
+
+
+@contextmanager
+def saying(sink: Callable[[str], None]) -> Iterator[None]:
+    """Inside, what is said goes to `sink`, line by line."""
+    before = _sink.set(sink)
+    try:
+        yield
+    finally:
+        _sink.reset(before)
+
+
+def _to_standard_error(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+_sink: ContextVar[Callable[[str], None]] = ContextVar("sink", default=_to_standard_error)
 
 
 def show(*lines: object) -> None:

@@ -13,6 +13,7 @@ import anyio
 
 from harness import registry
 from harness.cli.common import put_json, say, settings_from, show
+from harness.cli.database import database_from, database_option
 from harness.cli.progress import progress
 from harness.config.settings import Settings
 from harness.engine import Wishes
@@ -33,6 +34,8 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-parallel", type=int, metavar="N", help="tasks at the same time")
     parser.add_argument("--budget-usd", type=Decimal, metavar="USD", help="stop in good order at this cost")
     parser.add_argument("--land", choices=("branch", "merge", "pr"), help="how accepted work is handed over")
+    parser.add_argument("--backend", metavar="NAME", help="where tasks run: local, or dbos for many machines")
+    database_option(parser)
     parser.add_argument("--script", type=Path, metavar="FILE", help="a scripted model's replies; no API is called")
     parser.add_argument("--no-sandbox", action="store_true", help="run the model's commands unconfined: your own risk")
 
@@ -44,7 +47,8 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """Settings that the command line names by itself; None where it does not."""
-    return {name: getattr(arguments, name) for name in ("executor", "max_parallel", "land")}
+    named = {name: getattr(arguments, name) for name in ("executor", "max_parallel", "land", "backend")}
+    return {**named, "database": database_from(arguments)}
 
 
 def wished(settings: Settings, arguments: argparse.Namespace) -> Settings:

@@ -7,29 +7,25 @@ null), `exit_code`, `usd` and `runs` (`run`, `issue`, `status`, `error`, `usd`, 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
-from pydantic import SecretStr
 
 from harness import registry
 from harness.allowance import Allowance, Limits
 from harness.claims import queue_lock
-from harness.cli.common import common_options, jsonable, put_json, say, show
+from harness.cli.common import common_options, put_json, say, show
+from harness.cli.lines import lines, log_option
 from harness.cli.running import overrides, run_options, settings_of, wished, wishes_of
 from harness.config.settings import Settings, load_settings
 from harness.protocols import Emit, Wanted
 from harness.queue import Queue, QueueReport
-from harness.redact import redact, redact_json
 from harness.report.experiments import record
 from harness.stop import Stop
-from harness.types import Budget, Event, Issue, RouteDecision
+from harness.types import Budget, Issue, RouteDecision
 from harness.watch import COUNTS, Watch
 
 EXAMPLES = """\
@@ -57,10 +53,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", action="append", default=[], metavar="L", help="only issues with it (repeatable)")
     parser.add_argument("--type", action="append", default=[], metavar="T", help="only these types (repeatable: any)")
     parser.add_argument("--parent", metavar="EPIC", help="only issues below this epic")
-    parser.add_argument("--backend", metavar="NAME", help="local or dbos")
-    parser.add_argument("--database", metavar="URL", help="PostgreSQL for --backend dbos")
     parser.add_argument("--metrics-port", type=_count, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
-    parser.add_argument("--log-json", action="store_true", help="structured lines on standard error, one an event")
+    log_option(parser)
     run_options(parser)
 
 
@@ -72,11 +66,16 @@ def _count(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    settings = _with_backend(settings_of(arguments), arguments)
+    with lines(arguments.log_json) as tell:
+        return _run(arguments, tell)
+
+
+def _run(arguments: argparse.Namespace, tell: Emit) -> int:
+    settings = settings_of(arguments)
     places = [(settings, _wanted(arguments)), *_others(settings, arguments)]
     if arguments.dry_run:
         return anyio.run(_dry_run, places, arguments)
-    report = anyio.run(_work, places, arguments)
+    report = anyio.run(_work, places, arguments, tell)
     if arguments.json:
         put_json(report)
     else:
@@ -84,13 +83,6 @@ def run(arguments: argparse.Namespace) -> int:
     if report.stopped:
         say(f"stopped: {report.stopped}")
     return report.exit_code
-
-
-def _with_backend(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    changes: dict[str, Any] = {"backend": arguments.backend} if arguments.backend else {}
-    if arguments.database:
-        changes["database"] = SecretStr(arguments.database)
-    return settings.model_copy(update=changes)
 
 
 def _wanted(arguments: argparse.Namespace, labels: tuple[str, ...] = ()) -> Wanted:
@@ -103,7 +95,7 @@ def _others(settings: Settings, arguments: argparse.Namespace) -> list[Place]:
     for place in settings.repositories:
         root = (settings.root / place.path.expanduser()).resolve()
         file = settings.root / place.settings if place.settings else None
-        own = _with_backend(wished(load_settings(root, file, overrides(arguments)), arguments), arguments)
+        own = wished(load_settings(root, file, overrides(arguments)), arguments)
         found.append((own, _wanted(arguments, place.wanted_labels)))
     return found
 
@@ -133,7 +125,7 @@ async def _dry_run(places: list[Place], arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _work(places: list[Place], arguments: argparse.Namespace) -> QueueReport:
+async def _work(places: list[Place], arguments: argparse.Namespace, tell: Emit) -> QueueReport:
     """All repositories, each under its lock, until their watch ends."""
     stops = [Stop(settings.state) for settings, _ in places]
     budget = Budget(usd=arguments.budget_usd)
@@ -148,7 +140,7 @@ async def _work(places: list[Place], arguments: argparse.Namespace) -> QueueRepo
     async with anyio.create_task_group() as group:
         group.start_soon(stops[0].watch, group.cancel_scope, told)
         async with AsyncExitStack() as stack:
-            listeners = _listeners(arguments)
+            listeners = _listeners(arguments, tell)
             for (settings, wanted), stop in zip(places, stops, strict=True):
                 stack.enter_context(queue_lock(settings.state))
                 deps = await stack.enter_async_context(registry.build(settings, listeners, stop.gate))
@@ -165,23 +157,8 @@ async def _work(places: list[Place], arguments: argparse.Namespace) -> QueueRepo
     return watch.report
 
 
-def _listeners(arguments: argparse.Namespace) -> list[Emit]:
-    listeners: list[Emit] = [_log_line if arguments.log_json else _line]
-    if arguments.metrics_port:
-        start: Callable[[int], Emit] = registry.find("metrics", "harness.cli.work_metrics:serve", {})
-        listeners.append(start(arguments.metrics_port))
-    return listeners
-
-
-def _log_line(event: Event) -> None:
-    line = {"at": event.at.isoformat(), "run": event.run_id, "issue": event.issue_id, "task": event.task_id}
-    facts = redact_json(jsonable({**event.data, **line, "phase": event.phase, "event": event.kind}))
-    print(json.dumps(facts, ensure_ascii=False), file=sys.stderr)
-
-
-def _line(event: Event) -> None:
-    if event.kind in ("run.started", "task.finished", "run.finished"):
-        facts = " ".join(
-            f"{key}={value}" for key, value in event.data.items() if isinstance(value, str | int) and value
-        )
-        say(f"{event.at.astimezone():%H:%M:%S}  {event.run_id}  {event.task_id or ''}  {event.kind}  {redact(facts)}")
+def _listeners(arguments: argparse.Namespace, tell: Emit) -> list[Emit]:
+    if not arguments.metrics_port:
+        return [tell]
+    start: Callable[[int], Emit] = registry.find("metrics", "harness.cli.work_metrics:serve", {})
+    return [tell, start(arguments.metrics_port)]

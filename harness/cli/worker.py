@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
-from pydantic import SecretStr
 
 from harness import registry
+from harness.budget import Meter
 from harness.cli.common import common_options, put_json, say, settings_from
+from harness.cli.database import database_from, database_option
+from harness.cli.lines import lines, log_option
+from harness.protocols import Deps, Emit, Steps
+from harness.types import Job, TaskResult
+from harness.worker import do_job
 from harness.workspace import GitWorkspace
 
 if TYPE_CHECKING:
@@ -26,17 +32,22 @@ Run it in a clone of the repository, on as many machines as you like. Ctrl-C giv
 
 def configure(parser: argparse.ArgumentParser) -> None:
     common_options(parser)
-    parser.add_argument("--database", metavar="URL", help="PostgreSQL, as in `database:` of harness.yaml")
+    database_option(parser)
     parser.add_argument("--exchange", metavar="REMOTE", help="git remote for commits (default: origin)")
+    log_option(parser)
     parser.add_argument(
         "--parallel", type=int, metavar="N", help="tasks at once on this machine (default: max_parallel)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    database = SecretStr(arguments.database) if arguments.database else None
-    settings = settings_from(arguments, backend="local", database=database, exchange=arguments.exchange,
-                             max_parallel=arguments.parallel)  # fmt: skip
+    with lines(arguments.log_json) as tell:
+        return _run(arguments, tell)
+
+
+def _run(arguments: argparse.Namespace, tell: Emit) -> int:
+    settings = settings_from(arguments, backend="local", database=database_from(arguments),
+                             exchange=arguments.exchange, max_parallel=arguments.parallel)  # fmt: skip
     # Found by name, so that somebody without the extra is told what to install.
     make: type[Worker] = registry.find("worker", "harness.backends.serving:Worker", {})
     url: str = registry.find("backend", "harness.backends.dbos:database_of", {})(settings)
@@ -45,9 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         space = await GitWorkspace.open(settings.root)
         await space.sweep()
         worker = make(url, space.exchange(settings.exchange), settings.max_parallel, settings.lease_seconds)
-        async with registry.build(settings, [worker.note]) as deps, anyio.create_task_group() as group:
-            say(f"serving {settings.root} as {worker.name}, {worker.slots} tasks at once; Ctrl-C gives them back")
-            group.start_soon(worker.serve, deps.backend.run)
+
+        def ready(name: str) -> None:
+            say(f"serving {settings.root} as {name}, {worker.slots} tasks at once; Ctrl-C gives them back")
+
+        async with registry.build(settings, [worker.note, tell]) as deps, anyio.create_task_group() as group:
+            worker.spans = deps.spans
+            do = partial(_do, deps)
+            group.start_soon(worker.serve, do, ready)
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                 async for _ in signals:
                     group.cancel_scope.cancel()
@@ -57,3 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         put_json({"served": str(settings.root)})
     return 0
+
+
+async def _do(deps: Deps, job: Job, meter: Meter, steps: Steps) -> TaskResult:
+    return await do_job(job, deps, meter, steps)

@@ -227,7 +227,7 @@ class Settings(Value):
     backend: str = "local"
     """Where tasks run: `local`, or `dbos` for many machines."""
     database: SecretStr | None = None
-    """PostgreSQL URL for `backend: dbos`."""
+    """PostgreSQL URL for `backend: dbos`; `HARNESS_DATABASE_URL` in the environment stands above it."""
     exchange: str = "origin"
     """For `backend: dbos`: the git remote, by name or URL, through which machines exchange commits."""
     lease_seconds: float = Field(60, ge=2)
@@ -330,6 +330,8 @@ def load_settings(
     for key in ("root", "source"):
         if key in data:
             raise ConfigError(where, (key,), "is found, not configured; remove it")
+    if found := (environment() if variables is None else variables).get("HARNESS_DATABASE_URL"):
+        data = {**data, "database": found}
     merged = {**data, **{key: value for key, value in (overrides or {}).items() if value is not None}}
     settings: Settings = validate(Settings, merged | {"root": root, "source": where}, where)
     for role in ("planner", "worker", "reviewer"):

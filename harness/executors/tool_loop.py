@@ -51,6 +51,10 @@ class TurnTools(Value):
     stuck: str | None = None
     """Set when the model goes round in circles: what it repeats."""
 
+    @property
+    def objects(self) -> tuple[str, ...]:
+        return (self.tree,)
+
 
 class ToolLoop:
     """The executor that talks to the model itself, so that it can resume in mid-session and share a cached prefix."""

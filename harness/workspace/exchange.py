@@ -11,6 +11,7 @@ import hashlib
 from harness.errors import GitError
 from harness.proc import Completed
 from harness.workspace.door import Door
+from harness.workspace.packs import Packs
 from harness.workspace.trees import flat_name
 
 
@@ -19,6 +20,7 @@ class Exchange:
 
     def __init__(self, door: Door, remote: str) -> None:
         self._door, self.remote = door, remote
+        self.packs = Packs(door)
         url = door.config.get(f"remote.{remote}.url")
         if url is None and not any(sign in remote for sign in "/:"):
             raise GitError(

@@ -17,8 +17,9 @@ import anyio
 
 from harness import proc
 from harness.backends.serving import Worker
-from harness.budget import Meter
+from harness.budget import Meter, paid
 from harness.errors import HarnessError, ModelUnavailable
+from harness.protocols import StepLog, Steps
 from harness.types import Attempt, Event, Job, ModelCall, TaskResult, Usage
 from harness.workspace import GitWorkspace
 
@@ -35,7 +36,11 @@ async def main() -> None:
         with open(ledger, "a") as file:
             file.write(f"{text} {os.getpid()}\n")
 
-    async def do(job: Job, meter: Meter) -> TaskResult:
+    async def do(job: Job, meter: Meter, steps: Steps) -> TaskResult:
+        log = StepLog(steps, job.run_id, f"{job.key}/")
+        return await paid(log, meter, "result", TaskResult, lambda: work(job))
+
+    async def work(job: Job) -> TaskResult:
         name = job.task.id
         if name.startswith("outage") and not Path(ledger).with_name("mended").exists():
             raise ModelUnavailable("the model is overloaded", "wait", None)

@@ -80,8 +80,8 @@ def database(cluster: Cluster, request: pytest.FixtureRequest) -> str:
 
     name = f"d{abs(hash(request.node.nodeid)):x}"
     with psycopg.connect(f"{cluster.url}/postgres", autocommit=True) as db:
-        db.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[arg-type]
-        db.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+        db.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        db.execute(f'CREATE DATABASE "{name}"')
     return f"{cluster.url}/{name}"
 
 

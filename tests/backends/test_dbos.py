@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from harness.backends.database import Database
 from harness.backends.dbos import DbosBackend, base_ref, client_of, result_ref
 from harness.backends.serving import tidy
 from harness.budget import Meter
@@ -331,11 +332,12 @@ async def test_old_results_are_deleted_and_young_ones_kept(
 ) -> None:
     machines.start()
     await backend.run(a_job("t1", base), Meter())
-    client = await anyio.to_thread.run_sync(client_of, database)
+    client, tables = await anyio.to_thread.run_sync(client_of, database), Database(database)
     try:
-        assert await tidy(client, backend.queue) == 0
-        assert await tidy(client, backend.queue, days=-1) == 1
+        assert await tidy(client, tables, backend.queue) == 0
+        assert await tidy(client, tables, backend.queue, days=-1) == 1
     finally:
+        await tables.aclose()
         await anyio.to_thread.run_sync(client.destroy)
     with psycopg.connect(database) as db:
         left = db.execute("SELECT count(*) FROM dbos.workflow_input").fetchone()

@@ -17,7 +17,7 @@ def checkout(remote: Path, tmp_path: Path) -> Path:
 
 def test_without_a_database(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", "-C", str(checkout)]) == 2
-    assert "--database postgresql://" in capsys.readouterr().err
+    assert "export HARNESS_DATABASE_URL=postgresql://" in capsys.readouterr().err
 
 
 def test_with_a_database_that_is_not_there(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,8 @@ class Allowance:
     def used_up(self) -> str | None:
         """Why no issue may be taken any more, however long one waits; None while one may."""
         if self.full:
-            return f"{self.taken} issues were taken, and --max-issues allows no more"
+            many = f"{self.taken} issues were" if self.taken > 1 else "1 issue was"
+            return f"{many} taken, and --max-issues allows no more"
         return reached(self.meter)
 
 

@@ -298,11 +298,9 @@ class Queue:
             self._failures.clear()
         elif end.kind in LABELS:
             self._failures = [*(known for known in self._failures if known != issue.id), issue.id]
-            if len(self._failures) >= self._settings.pause_after_failures and self._halt is None:
-                self._halt = (
-                    f"{len(self._failures)} issues in a row were not accepted: {', '.join(self._failures)}",
-                    1,
-                )
+            if len(self._failures) >= self._settings.pause_after_failures:
+                many = f"{len(self._failures)} issues in a row were" if len(self._failures) > 1 else "an issue was"
+                self._halt = self._halt or (f"{many} not accepted: {', '.join(self._failures)}", 1)
 
     # ── keeping count ─────────────────────────────────────────────────────────────────────────────────────────
 

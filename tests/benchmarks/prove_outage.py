@@ -64,7 +64,7 @@ class Survived:
 
 
 def outage(base: Path, seconds: float, issues: int, **settings: Any) -> Survived:
-    """Work off a queue in the empty folder `base` while the provider is overloaded for `seconds`."""
+    """Work off a queue in the new or empty folder `base` while the provider is overloaded for `seconds`."""
     names = [f"out-{number}" for number in range(issues)]
     server = Overloaded(seconds, begin=CALLS + 1)
     with WireServer(server) as wire:

@@ -62,10 +62,10 @@ class Soaked:
 
 
 def soak(base: Path, issues: int, parallel: int, told: Callable[[Sample], None] = lambda sample: None) -> Soaked:
-    """Work off `issues` issues in the empty folder `base`, in one process, watched from outside."""
+    """Work off `issues` issues in the new or empty folder `base`, in one process, watched from outside."""
     home, temporary = base / "home", base / "tmp"
     for folder in (home, temporary):
-        folder.mkdir()
+        folder.mkdir(parents=True)
     names = [f"so-{number:04}" for number in range(issues)]
     repo = place(base / "repo", [row(name) for name in names], [writes(name) for name in names], land="merge").root
     argv = [sys.executable, "-m", "harness", "work", "--once", "--json", "--log-json", "--parallel", str(parallel)]
@@ -74,8 +74,10 @@ def soak(base: Path, issues: int, parallel: int, told: Callable[[Sample], None] 
     samples: list[Sample] = []
     errors: list[str] = []
     began = time.monotonic()
-    with (base / "report.json").open("w+") as answer:
-        process = subprocess.Popen(argv, env=environment, stdout=answer, stderr=subprocess.PIPE, text=True)
+    with (
+        (base / "report.json").open("w+") as answer,
+        subprocess.Popen(argv, env=environment, stdout=answer, stderr=subprocess.PIPE, text=True) as process,
+    ):
         assert process.stderr is not None
         for line in process.stderr:
             if '"run.finished"' in line:

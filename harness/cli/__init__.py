@@ -6,6 +6,7 @@ Each command is a module here with `configure(parser)` and `run(arguments) -> in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -13,9 +14,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from harness import __version__
-from harness.errors import HarnessError, MachineError, did_you_mean
+from harness.errors import HarnessError, Interrupted, MachineError, did_you_mean
 
 # Looking for pydantic plugins costs 25 ms a start, and nobody wants one here; pydantic reads this when it is imported.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -49,27 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 accepted · 1 not accepted (failed, rejected, over budget) · 2 the user can fix it · 3 a bug · 130 interrupted.
     """
+    _open_standard_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
     except HarnessError as error:
-        _complain(error, "--json" in arguments)
-        return error.exit_code
+        return _complain(error, "--json" in arguments)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return _complain(Interrupted("interrupted"), "--json" in arguments)
     except BrokenPipeError:
         # The reader has seen enough (`harness runs | head`); closing quietly is what it wants.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         return 128 + signal.SIGPIPE
     except Exception as error:  # the one boundary: whatever arrives here is a bug of ours
         only = _only(error)
         inner = MachineError.of(only) or only
-        if isinstance(inner, HarnessError):
-            _complain(inner, "--json" in arguments)
-            return inner.exit_code
         if isinstance(inner, KeyboardInterrupt):
-            return 130
+            inner = Interrupted("interrupted")
+        if isinstance(inner, HarnessError):
+            return _complain(inner, "--json" in arguments)
         traceback.print_exception(error)
         print("This is a bug in harness. Please report it with the lines above.", file=sys.stderr)
         return 3
@@ -84,10 +86,10 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        print(f"harness: unknown command '{name}'{did_you_mean(name, COMMANDS)}\n\n{_overview()}", file=sys.stderr)
-        return 2
+        print(_overview(), end="\n\n", file=sys.stderr)
+        raise HarnessError(f"unknown command '{name}'{did_you_mean(name, COMMANDS)}", "harness --help lists them")
     module = importlib.import_module(COMMANDS[name][0])
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"harness {name}",
         description=COMMANDS[name][1][0].upper() + COMMANDS[name][1][1:] + ".",
         epilog=getattr(module, "EXAMPLES", None),
@@ -108,10 +110,41 @@ def _overview() -> str:
     )
 
 
-def _complain(error: HarnessError, as_json: bool) -> None:
-    print(f"harness: {error}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}))
+class _Parser(argparse.ArgumentParser):
+    """Tells bad options as every other error is told, so that `--json` gets its document then, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise HarnessError(message, f"{self.prog} --help")
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a parent closed one: the next file opened would take its number, and get what is printed."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number, inheritable=True)
+                os.close(opened)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+
+
+def _complain(error: HarnessError, as_json: bool) -> int:
+    """Tell an error, and return its exit code, whoever can still be told."""
+    with contextlib.suppress(OSError):
+        print(f"harness: {error}", file=sys.stderr)
+    try:
+        if as_json:
+            print(json.dumps({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}))
+        sys.stdout.flush()
+    except OSError:
+        _silence_output()
+    return error.exit_code
+
+
+def _silence_output() -> None:
+    """What is still to be printed goes nowhere: Python would try once more at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _only(error: BaseException) -> BaseException:

@@ -61,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help=f"what asking the strong model costs, in solved queries (default: {PRICE})")  # fmt: skip
     for action in (listed, rated, exported, tried, judged):
         common_options(action)
+        action.epilog, action.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from harness.errors import HarnessError
+
 _SECONDS = {"h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -22,8 +24,11 @@ def common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def repository_root(start: Path) -> Path:
-    """The nearest folder upwards that holds `.git`, else `start` itself."""
+    """The nearest folder upwards that holds `.git`, else `start` itself; raises HarnessError where no folder is."""
     start = start.resolve()
+    if not start.is_dir():
+        what = "is a file" if start.exists() else "there is no such folder"
+        raise HarnessError(f"{start}: {what}", "--repo takes the repository's folder")
     for folder in (start, *start.parents):
         if (folder / ".git").exists():
             return folder

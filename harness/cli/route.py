@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -39,7 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--body", default="", metavar="TEXT", help="with --title: the description")
     parser.add_argument("--label", action="append", default=[], metavar="L", help="with --title: a label (repeatable)")
     parser.add_argument("--file", action="append", default=[], metavar="F", help="with --title: a file (repeatable)")
-    parser.add_argument("--priority", type=int, default=2, metavar="N", help="with --title: 0 is the most urgent")
+    parser.add_argument(
+        "--priority", type=_priority, default=2, metavar="N", help="with --title: 0 to 4, 0 is the most urgent"
+    )
     parser.add_argument("--type", default="task", metavar="T", help="with --title: task, bug, feature, epic, …")
     parser.add_argument(
         "--stdin", action="store_true", help="route issues given as JSON, one a line, in Beads' form too"
@@ -65,6 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _priority(text: str) -> int:
+    """`2` or `P2`, as Beads takes it."""
+    digits = text.strip().upper().removeprefix("P")
+    if not re.fullmatch("[0-4]", digits):
+        raise argparse.ArgumentTypeError(f"'{text}' is no priority: write 0 (the most urgent) to 4")
+    return int(digits)
+
+
 def _from_title(arguments: argparse.Namespace) -> Issue:
     return Issue(
         id="",
@@ -73,7 +84,7 @@ def _from_title(arguments: argparse.Namespace) -> Issue:
         labels=tuple(arguments.label),
         files=tuple(arguments.file),
         priority=arguments.priority,
-        type=arguments.type,
+        type=arguments.type.strip().lower(),
         source="command line",
     )
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,12 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
+    with private_cluster() as made:
+        yield made
+
+
+@contextmanager
+def private_cluster() -> Iterator[Cluster]:
     """A fresh cluster on a free port, gone afterwards."""
     binaries = _binaries()
     assert binaries is not None

@@ -7,8 +7,16 @@ import argparse
 import anyio
 
 from harness import registry
-from harness.cli.common import common_options, put_json, show
-from harness.cli.running import run_issue_now, run_options, settings_of, wishes_of
+from harness.cli.common import common_options, put_json, say, show
+from harness.cli.running import (
+    exit_code,
+    run_issue_now,
+    run_options,
+    settings_of,
+    summary,
+    summary_lines,
+    wishes_of,
+)
 from harness.config.settings import Settings
 from harness.engine import staffed
 from harness.routing.router import build_router
@@ -33,7 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if not arguments.dry_run:
-        return run_issue_now(arguments, settings, arguments.issue)
+        finished = run_issue_now(arguments, settings, arguments.issue)
+        if arguments.json:
+            put_json(summary(finished, settings))
+        else:
+            show(*summary_lines(finished, settings))
+        return exit_code(finished)
     return anyio.run(_dry, arguments, settings)
 
 
@@ -46,6 +59,7 @@ async def _dry(arguments: argparse.Namespace, settings: Settings) -> int:
         put_json({"issue": issue, "route": route, "pipeline": pipeline})
     else:
         show(*_lines(route, pipeline))
+        say(*(f"warning: {warning}" for warning in route.warnings))
     return 0
 
 

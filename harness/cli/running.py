@@ -12,17 +12,22 @@ from typing import Any
 import anyio
 
 from harness import registry
-from harness.cli.common import put_json, say, settings_from, show
+from harness.cli.common import say, settings_from
 from harness.cli.database import database_from, database_option
 from harness.cli.progress import progress
 from harness.config.settings import Settings
 from harness.engine import Wishes
+from harness.errors import Interrupted
 from harness.protocols import Deps
 from harness.report.experiments import record
 from harness.report.savings import run_savings
 from harness.stop import Stop
 from harness.taking import take_issue
 from harness.types import UNFINISHED, Budget, Run
+
+
+class StoppedNow(Interrupted):
+    """The second signal: a step was left in its middle."""
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:
@@ -74,9 +79,14 @@ def wishes_of(arguments: argparse.Namespace) -> Wishes:
     )
 
 
-def run_issue_now(arguments: argparse.Namespace, settings: Settings, issue_id: str) -> int:
-    """Take one issue, tell how it went, return the exit code."""
-    return anyio.run(_watched, arguments, settings, partial(_take, issue_id, arguments, settings))
+def run_issue_now(arguments: argparse.Namespace, settings: Settings, issue_id: str) -> Run:
+    """Take one issue and record what became of it; raises StoppedNow at the second signal."""
+    return anyio.run(_watched, settings, partial(_take, issue_id, arguments, settings))
+
+
+def exit_code(run: Run) -> int:
+    """What a command says of a run to whoever called it."""
+    return 0 if run.accepted else 130 if run.status == "interrupted" else 1
 
 
 async def _take(issue_id: str, arguments: argparse.Namespace, settings: Settings, deps: Deps, stop: Stop) -> Run:
@@ -88,9 +98,7 @@ async def _take(issue_id: str, arguments: argparse.Namespace, settings: Settings
     return await take_issue(issue_id, deps, partial(registry.pipeline, settings=settings), wishes_of(arguments))
 
 
-async def _watched(
-    arguments: argparse.Namespace, settings: Settings, work: Callable[[Deps, Stop], Awaitable[Run]]
-) -> int:
+async def _watched(settings: Settings, work: Callable[[Deps, Stop], Awaitable[Run]]) -> Run:
     stop = Stop(settings.state)
     finished: Run | None = None
     with progress(quiet=False) as listen:
@@ -99,13 +107,9 @@ async def _watched(
             finished = await work(deps, stop)
             group.cancel_scope.cancel()
     if finished is None:  # the second signal
-        return 130
+        raise StoppedNow("stopped at once, in the middle of a step", "the same command, or harness resume, goes on")
     await record(finished, settings)
-    if arguments.json:
-        put_json(summary(finished, settings))
-    else:
-        show(*summary_lines(finished, settings))
-    return 0 if finished.accepted else 130 if finished.status == "interrupted" else 1
+    return finished
 
 
 def summary(run: Run, settings: Settings) -> dict[str, Any]:
@@ -147,6 +151,7 @@ def summary_lines(run: Run, settings: Settings) -> list[str]:
     lines = ["", f"{run.id}  {run.issue.title}", f"  {run.status}" + (f": {run.error}" if run.error else "")]
     if run.hint:
         lines.append(f"  → {run.hint.replace('RUN', run.id)}")
+    lines += [f"  warning: {warning}" for warning in run.route.warnings]
     width = max((len(result.task_id) for result in run.results), default=0)
     for result in run.results:
         tiers = " → ".join(dict.fromkeys(attempt.tier for attempt in result.attempts)) or "-"

@@ -7,7 +7,7 @@ PYTHON ?= python3
 ENV := .venv
 RUN := $(ENV)/bin/python -m
 TESTS ?= tests
-BENCH ?= route queue_routing scheduler stats worktrees
+BENCH ?= route queue scheduler stats worktrees
 
 .PHONY: demo test lint bench
 

@@ -105,7 +105,7 @@ async def _dry_run(places: list[Place], arguments: argparse.Namespace) -> int:
     for settings, wanted in places:
         async with registry.build(settings) as deps:
             queue = Queue(deps, partial(registry.pipeline, settings=settings), wanted=wanted)
-            found = (await queue.candidates())[: arguments.max_issues]
+            found = await queue.candidates(arguments.max_issues)
             rows.extend((settings.root, issue, deps.router.route(issue)) for issue in found)
     rows = rows[: arguments.max_issues]
     if arguments.json:

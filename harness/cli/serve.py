@@ -98,3 +98,6 @@ def _log_to_stderr(level: str) -> None:
     root = logging.getLogger("harness")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    serving = logging.getLogger("uvicorn")  # its warnings are about clients' mistakes, and advise a WebSocket library
+    serving.handlers[:] = [handler]
+    serving.setLevel("ERROR")

@@ -70,11 +70,12 @@ def _is_foreign(block: Any) -> bool:
 
 def _headers(asked: Asked, target: Target, form: WireName, via: str) -> dict[str, str]:
     same = form == asked.form
-    headers = {"content-type": "application/json", "accept-encoding": "identity", "via": via}
+    headers = {"accept-encoding": "identity", "via": via}
     for name, value in asked.headers.items():
         foreign = not same and name.startswith(("anthropic-", "openai-", "x-stainless-", "x-claude-", "x-codex-"))
         if name not in HOP_BY_HOP and name not in CREDENTIALS and name not in OURS and not foreign:
             headers[name] = value
+    headers["content-type"] = "application/json"  # whatever the client called it: it has been read as such
     if form == "messages":
         headers.setdefault("anthropic-version", "2023-06-01")
     headers |= _credentials(asked, target, form)

@@ -120,6 +120,8 @@ def _plain(error: BaseException) -> str:
         return error.os_error.strerror or type(error.os_error).__name__
     if isinstance(error, aiohttp.ClientResponseError):
         return f"the provider's answer is not valid HTTP ({type(error).__name__})"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer ended before it was complete"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason}"
     if isinstance(error, OSError) and error.strerror:

@@ -108,7 +108,7 @@ class Feeds:
         try:
             feed.data = parse(source, await _get(source, client))
         except (httpx2.HTTPError, HarnessError) as error:
-            problem = error.message if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+            problem = error.message if isinstance(error, HarnessError) else _plain(error)
             kept = "no data yet" if feed.fetched is None else f"keeping data {self._clock() - feed.fetched:.0f} s old"
             log.warning("%s source %s at %s: %s; %s", source.type, source.provider, address(source), problem, kept)
             feed.problem = problem
@@ -135,6 +135,13 @@ class _Feed:
         self.fetched: float | None = None
         self.due: float | None = float("-inf")
         self.problem: str | None = None
+
+
+def _plain(error: httpx2.HTTPError) -> str:
+    """One line; httpx2's own text of a status has a URL in it, which may hold a key, and a link about HTTP."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return f"it answered {error.response.status_code} {error.response.reason_phrase}".rstrip()
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 async def _get(source: Source, client: httpx2.AsyncClient) -> Any:

@@ -164,9 +164,12 @@ def test_serve_says_where_and_stops_cleanly(tmp_path: Path) -> None:
         }
         decision = httpx2.post(f"{url}/routing/v1/messages", json=body, timeout=15).json()
         assert decision["route"] == "code_generation" and decision["model"] == "anthropic/claude-haiku-5-5"
+        upgrade = {"connection": "Upgrade", "upgrade": "websocket"}  # codex tries one first
+        assert httpx2.get(f"{url}/v1/responses", headers=upgrade).status_code == 426
         process.send_signal(signal.SIGINT)
         assert process.wait(10) in (0, 130)
-        assert "Traceback" not in process.stderr.read()
+        told = process.stderr.read()
+        assert "Traceback" not in told and "WebSocket library" not in told
 
 
 def test_a_public_address_is_refused_by_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

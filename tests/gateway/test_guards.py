@@ -128,6 +128,14 @@ def test_compressed_bodies(gateway: RunningGateway) -> None:
     assert httpx2.post(url, content=b"nonsense", headers={"content-encoding": "gzip"}).status_code == 400
 
 
+def test_a_body_is_json_for_the_provider_whatever_the_client_calls_it(
+    gateway: RunningGateway, wire: WireServer
+) -> None:
+    form = {"content-type": "application/x-www-form-urlencoded"}  # what curl -d says
+    httpx2.post(gateway.url + "/v1/chat/completions", content=json.dumps(GOOD).encode(), headers=form)
+    assert wire.calls[-1].headers["content-type"] == "application/json"
+
+
 @pytest.mark.parametrize(
     "headers,status",
     [

@@ -13,15 +13,15 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
-from math import hypot
 
 from harness.errors import HarnessError
 from harness.report.tables import Row
-from harness.routing.evidence import Tally, believe, chance_above
+from harness.routing.evidence import Tally, believe
 from harness.routing.neighbours import Neighbours
+from harness.routing.weighing import KNOWN, trial_odds, weigh
 
 TIERS = ("weak", "strong")
 PRICE = 0.10
@@ -90,12 +90,23 @@ Policy = Callable[[Row, Mapping[tuple[str, str], Tally], random.Random], bool]
 """Whether a row goes to the strong tier, given the tallies of earlier rows by (key, tier)."""
 
 
-def replay(rows: Sequence[Row], policy: Policy, price: float = PRICE, seed: int = 0) -> float:
-    """Mean net value of a policy that learns as it goes, and only from the tier it chose."""
+DAY = 250
+"""Rows after which old ones fade, where they do."""
+
+
+def replay(
+    rows: Sequence[Row], policy: Policy, price: float = PRICE, seed: int = 0, half_life: float | None = None
+) -> float:
+    """Mean net value of a policy that learns as it goes, and only from the tier it chose.
+
+    `half_life` is the number of rows after which a row counts half; None: rows do not fade.
+    """
     random_ = random.Random(seed)
     tallies: dict[tuple[str, str], Tally] = {}
     net = 0.0
-    for row in rows:
+    for at, row in enumerate(rows):
+        if half_life and at % DAY == 0:
+            tallies = {place: seen.times(0.5 ** (DAY / half_life)) for place, seen in tallies.items()}
         strong = policy(row, tallies, random_)
         solved = row.strong if strong else row.weak
         net += solved - (price if strong else 0.0)
@@ -106,29 +117,19 @@ def replay(rows: Sequence[Row], policy: Policy, price: float = PRICE, seed: int 
     return net / len(rows)
 
 
-CAUTION = 0.65
-"""Draws are taken from beliefs narrowed by this factor: plain Thompson sampling explores more than 14,000 rows repay
-(see tests/benchmarks/bench_learned.py)."""
+def learner(price: float = PRICE, exploring: bool = True) -> Policy:
+    """What `routing/learned.py` does: begin strong, go down where that is surely better, and try it where it may be.
 
-
-def learner(price: float = PRICE) -> Policy:
-    """Beliefs shrunk towards their parents, as `routing/learned.py` has them, and a draw from the tiers' difference."""
+    An unsolved row costs one unit, and nothing follows a failure.
+    """
 
     def choose(row: Row, tallies: Mapping[tuple[str, str], Tally], random_: random.Random) -> bool:
-        weak, strong = believe(row.keys(), TIERS, tallies).values()
-        spread = CAUTION * hypot(weak.spread, strong.spread)
-        return random_.gauss(strong.chance - price - weak.chance, spread) > 0
-
-    return choose
-
-
-def deployed(price: float = PRICE, sure: float = 0.8, at_most: float = 0.25) -> Policy:
-    """As `routing/learned.py` acts on such beliefs: begin strong, explore downward only, and seldom."""
-
-    def choose(row: Row, tallies: Mapping[tuple[str, str], Tally], random_: random.Random) -> bool:
-        weak, strong = believe(row.keys(), TIERS, tallies).values()
-        odds = chance_above(weak, strong.chance - price)
-        return odds < sure and random_.random() >= min(at_most, odds)
+        keys = row.keys()
+        weak, strong = believe(keys, TIERS, tallies).values()
+        ladder = (replace(weak, nusd=0.0), replace(strong, nusd=price))
+        known = [tallies.get((keys[-1], tier), Tally()).seen >= KNOWN for tier in TIERS]
+        weighed = weigh(ladder, 1, known, unsolved=1.0)
+        return weighed.best == 1 and not (exploring and random_.random() < trial_odds(weighed, ladder, known))
 
     return choose
 

@@ -16,6 +16,7 @@ from harness.records import Outcome, RunOutcome, nano, outcome_id
 from harness.redact import redact
 from harness.report.savings import run_savings
 from harness.routing.evidence import keys_of
+from harness.routing.in_flight import EXPLORING
 from harness.types import Attempt, Review, Run, TaskResult, total
 
 STRATEGY = "experiment"
@@ -216,7 +217,7 @@ def _notes(attempt: Attempt) -> str:
 
 def _explored(run: Run) -> int:
     """What exploring lost: the attempts of a tier chosen to learn from, where a stronger one had to do the work."""
-    if not run.route.rule.startswith("learned/explore/"):
+    if not run.route.rule.startswith(EXPLORING):
         return 0
     lost = [
         call

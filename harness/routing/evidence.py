@@ -1,8 +1,9 @@
 """From sums of past outcomes to beliefs: which keys an issue has, and what each tier's chances and costs are.
 
 Keys go from general to special: everything, the rule that fired, rule and issue type, rule, type and leading word.
-A key's belief starts from its parent's (Beta-Bernoulli with the parent's mean as prior, worth `SHRINKAGE` outcomes), so
-a key with few outcomes says about what its parent says, and one with many speaks for itself.
+A key's belief starts from its parent's: Beta-Bernoulli with the parent's mean as prior, worth `SHRINKAGE` outcomes or,
+where the key turns out unlike its parent, `UNLIKE`. So a key with few outcomes says about what its parent says, one
+with many speaks for itself, and one whose first ten contradict its parent is believed soon.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import erf, sqrt
+from math import exp, lgamma, log, sqrt
 
 from harness.records import Sum
 from harness.types import Issue
 
 ROOT = "*"
 SHRINKAGE = 16.0
-"""Outcomes that a parent's mean is worth to its child. Between 12 and 24 the simulation in
-tests/benchmarks/bench_learned.py is at its best; below, first outcomes are noise, above, keys are blurred together."""
+"""Outcomes that a parent's mean is worth to a child that is like it …"""
+UNLIKE = 2.0
+"""… and to one that is not: there its own outcomes soon count for more."""
+ALIKE = 0.9
+"""Share of keys that are like their parents, before any outcome; the outcomes then say which kind a key is."""
 PRIORS = (0.80, 0.88, 0.93)
 """Chances of success before any outcome, from the cheapest tier up. Published: a small model at about 90 % of the next
 larger one's rate on bounded tasks."""
@@ -50,6 +54,16 @@ class Tally:
             self.late_stays + other.late_stays,
             self.late_solved + other.late_solved,
             self.late_nusd + other.late_nusd,
+        )
+
+    def times(self, weight: float) -> Tally:
+        return Tally(
+            self.stays * weight,
+            self.solved * weight,
+            self.nusd * weight,
+            self.late_stays * weight,
+            self.late_solved * weight,
+            self.late_nusd * weight,
         )
 
 
@@ -109,13 +123,8 @@ def tally(sums: Iterable[Sum], today: int, half_life_days: float) -> dict[tuple[
     for item in sums:
         weight = 0.5 ** (max(0, today - item.day) / half_life_days)
         now = Tally(
-            weight * item.stays,
-            weight * item.solved,
-            weight * item.stay_nusd,
-            weight * item.late_stays,
-            weight * item.late_solved,
-            weight * item.late_nusd,
-        )
+            item.stays, item.solved, item.stay_nusd, item.late_stays, item.late_solved, item.late_nusd
+        ).times(weight)  # fmt: skip
         place = (item.key, item.tier)
         tallies[place] = tallies[place] + now if place in tallies else now
     return tallies
@@ -126,46 +135,65 @@ def believe(
     tiers: Sequence[str],
     tallies: Mapping[tuple[str, str], Tally],
     near: Mapping[str, Tally] | None = None,
-    shrinkage: float = SHRINKAGE,
 ) -> dict[str, Belief]:
     """A belief for each tier, shrunk down the chain of `keys`; `near` adds similar issues' outcomes as a last link."""
     return {
         tier: _chain(
             [tallies.get((key, tier), Tally()) for key in keys] + ([near[tier]] if near and tier in near else []),
             PRIORS[min(rank, len(PRIORS) - 1)],
-            shrinkage,
         )
         for rank, tier in enumerate(tiers)
     }
 
 
-def _chain(links: Sequence[Tally], prior: float, shrinkage: float) -> Belief:
+def _chain(links: Sequence[Tally], prior: float) -> Belief:
     a, b = prior * PRIOR_STRENGTH, (1 - prior) * PRIOR_STRENGTH
     late = prior * LATE_DISCOUNT
     late_a, late_b = late * PRIOR_STRENGTH, (1 - late) * PRIOR_STRENGTH
     cost: float | None = None
     seen = 0.0
     for number, link in enumerate(links):
+        failed, late_failed = max(0.0, link.stays - link.solved), max(0.0, link.late_stays - link.late_solved)
         if number:
-            a, b = _as_prior(a, b, shrinkage)
-            late_a, late_b = _as_prior(late_a, late_b, shrinkage)
-        a, b = a + link.solved, b + max(0.0, link.stays - link.solved)
-        late_a, late_b = late_a + link.late_solved, late_b + max(0.0, link.late_stays - link.late_solved)
+            a, b = _child(a, b, link.solved, failed)
+            late_a, late_b = _child(late_a, late_b, link.late_solved, late_failed)
+        else:
+            a, b = a + link.solved, b + failed
+            late_a, late_b = late_a + link.late_solved, late_b + late_failed
         if link.seen:
             spent = link.nusd + link.late_nusd
-            cost = spent / link.seen if cost is None else (spent + shrinkage * cost) / (link.seen + shrinkage)
+            cost = spent / link.seen if cost is None else (spent + SHRINKAGE * cost) / (link.seen + SHRINKAGE)
             seen = link.seen
     return Belief(a, b, late_a, late_b, cost, seen)
 
 
-def _as_prior(a: float, b: float, strength: float) -> tuple[float, float]:
-    """A parent's belief as its child's prior: same mean, never worth more than the parent has seen."""
+def _child(a: float, b: float, solved: float, failed: float) -> tuple[float, float]:
+    """A parent's belief Beta(a, b) and a child's own outcomes → the child's belief.
+
+    Whether the child is like its parent or not is weighed by how well each explains the outcomes; the mixture of both
+    beliefs is replaced by the one Beta with its mean and variance.
+    """
     total = a + b
-    worth = min(strength, total)
-    return a / total * worth, b / total * worth
+    mean = a / total
+    parts = []
+    for share, strength in ((ALIKE, SHRINKAGE), (1 - ALIKE, UNLIKE)):
+        # Never worth more than the parent has seen.
+        worth = min(strength, total)
+        before, against = mean * worth, (1 - mean) * worth
+        own_a, own_b = before + solved, against + failed
+        fit = _log_beta(own_a, own_b) - _log_beta(before, against) if solved or failed else 0.0
+        parts.append((log(share) + fit, own_a, own_b))
+    top = max(fit for fit, _, _ in parts)
+    weights = [exp(fit - top) for fit, _, _ in parts]
+    first = second = 0.0
+    for weight, (_, own_a, own_b) in zip(weights, parts, strict=True):
+        own, share = own_a + own_b, weight / sum(weights)
+        centre = own_a / own
+        first += share * centre
+        second += share * (centre * centre + centre * (1 - centre) / (own + 1))
+    size = max(1e-9, first * (1 - first) / max(1e-12, second - first * first) - 1)
+    return first * size, (1 - first) * size
 
 
-def chance_above(belief: Belief, bar: float) -> float:
-    """Probability that the tier's true chance is above `bar` (normal approximation)."""
-    spread = belief.spread
-    return 0.5 * (1 + erf((belief.chance - bar) / (spread * sqrt(2)))) if spread else float(belief.chance > bar)
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -20,18 +19,12 @@ from harness.outcomes import FILE, Outcomes
 from harness.pricing import cost_of
 from harness.protocols import Considered, Opinion
 from harness.records import nano
-from harness.routing.evidence import Belief, Tally, base_rule, believe, chance_above, keys_of, tally
+from harness.routing.evidence import Belief, Tally, base_rule, believe, keys_of, tally
+from harness.routing.in_flight import EXPLORING, in_flight
 from harness.routing.neighbours import Near, Neighbours, newest
+from harness.routing.weighing import KNOWN, Weighed, trial_odds, weigh
 from harness.types import Issue, TraceLine, Usage
 
-SURE = 0.8
-"""Depart from the starting tier only at this probability that the other one is cheaper."""
-MARGIN = 0.95
-"""… and only when the expected cost is below this share of the starting tier's."""
-KNOWN = 10.0
-"""Outcomes a tier must have at the speaking key; with fewer it can only be explored."""
-EXPLORE_AT_MOST = 0.25
-"""Share of harmless issues, at most, that try the next cheaper tier."""
 _TYPICAL = Usage(requests=6, input_tokens=9_000, output_tokens=3_000, cache_read_tokens=60_000)
 """A task's tokens, for the ratio of two tiers' prices where one has no outcomes yet."""
 _RISKY = re.compile(
@@ -39,16 +32,6 @@ _RISKY = re.compile(
     r"|privacy|race conditions?)\b",
     re.IGNORECASE,
 )
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """The tiers' expected costs in nano-dollars, from each to the end of the ladder, and where to begin."""
-
-    expected: tuple[float, ...]
-    best: int
-    sure: float
-    """Probability that beginning at `best` is cheaper than at the starting tier; 1 when they are the same."""
 
 
 class LearnedStrategy:
@@ -64,6 +47,8 @@ class LearnedStrategy:
         self._today = 0
         self._tallies: dict[str, dict[tuple[str, str], Tally]] = {}
         self._neighbours: Near | None = None
+        self._promised: dict[str, tuple[int, int]] = {}
+        """Issue → (day, possible loss) of tries decided here; the journal may not know them yet."""
 
     def consider(self, issue: Issue, start: Opinion | None = None) -> Considered:
         """The past's opinion; `start` is what a rule said, and None stands for the default tier.
@@ -94,24 +79,24 @@ class LearnedStrategy:
         tallies: Mapping[tuple[str, str], Tally], near: bool,
     ) -> Considered:  # fmt: skip
         ladder = [beliefs[tier] for tier in self._tiers]
-        known = [tallies.get((key, tier), Tally()).seen >= KNOWN for tier in self._tiers]
+        seen_enough = [tallies.get((key, tier), Tally()).seen >= KNOWN for tier in self._tiers]
         trace = [*_evidence(key, self._tiers, tallies, near)]
         if any(belief.nusd is None for belief in ladder):
             unknown = ", ".join(tier for tier in self._tiers if beliefs[tier].nusd is None)
             return Considered(None, (*trace, _line(f"cost of {unknown} unknown: cannot compare", False)))
         bar = self._settings.routing.learned.min_success
-        known = [seen and (rank >= start or ladder[rank].chance >= bar) for rank, seen in enumerate(known)]
+        known = [seen and (rank >= start or ladder[rank].chance >= bar) for rank, seen in enumerate(seen_enough)]
         if not harmless(issue):
             # Verification does not see every flaw: where there is risk, the past may only ask for a stronger tier.
             known = [rank >= start and seen for rank, seen in enumerate(known)]
         weighed = weigh(ladder, start, known)
         trace.append(_line(_expected(self._tiers, weighed), False))
         chosen = weighed.best
-        explore, odds = self._explore(issue, ladder, weighed, chosen)
+        explore, odds = self._explore(issue, ladder, weighed, seen_enough)
         if explore:
             tier = self._tiers[chosen - 1]
             reason = f"tries {tier}: harmless, and {odds:.0%} of such issues are given to it to learn from"
-            opinion = Opinion(tier=tier, rule=f"learned/explore/{rule}", reason=reason, confidence=0.5, propensity=odds)
+            opinion = Opinion(tier=tier, rule=f"{EXPLORING}{rule}", reason=reason, confidence=0.5, propensity=odds)
             return Considered(opinion, (*trace, _line(reason, True)))
         if chosen == start and not odds:
             return Considered(None, (*trace, _line(f"agrees with {self._tiers[start]}", False)))
@@ -125,17 +110,31 @@ class LearnedStrategy:
         )
         return Considered(opinion, (*trace, _line(reason, True)))
 
-    def _explore(self, issue: Issue, ladder: Sequence[Belief], weighed: Weighed, chosen: int) -> tuple[bool, float]:
+    def _explore(
+        self, issue: Issue, ladder: Sequence[Belief], weighed: Weighed, known: Sequence[bool]
+    ) -> tuple[bool, float]:
         """Whether to try the next cheaper tier, and the probability with which such issues do."""
-        budget = nano(self._settings.routing.learned.explore_usd_per_day)
-        if not budget or not chosen or not harmless(issue):
+        learned = self._settings.routing.learned
+        if not learned.explore_usd_per_day or not harmless(issue):
             return False, 0.0
-        below = chosen - 1
-        extra = max(0.0, weighed.expected[below] - weighed.expected[chosen])
-        odds = min(EXPLORE_AT_MOST, chance_above(ladder[below], break_even(ladder, weighed.expected, below, chosen)))
-        if odds < 0.01 or self._explored() + extra > budget:
+        odds = trial_odds(weighed, ladder, known, learned.min_success)
+        if not odds or not self._affords(issue.id, weighed.best - 1, ladder):
             return False, 0.0
-        return _dice(issue.id) < odds, odds
+        if _dice(issue.id) >= odds:
+            return False, odds
+        self._promised[issue.id] = (self._today, int(ladder[weighed.best - 1].nusd or 0))
+        return True, odds
+
+    def _affords(self, issue_id: str, rank: int, ladder: Sequence[Belief]) -> bool:
+        """Whether the day's budget bears one more failed try, should every try that is under way fail, too."""
+        under_way = in_flight(self._state)
+        if under_way is None:
+            return False
+        stay = {tier: int(belief.nusd or 0) for tier, belief in zip(self._tiers, ladder, strict=True)}
+        reserved = {issue: loss for issue, (day, loss) in self._promised.items() if day == self._today}
+        reserved |= {one.issue_id: one.tasks * stay.get(one.tier, 0) for one in under_way}
+        reserved[issue_id] = stay[self._tiers[rank]]
+        return self._explored() + sum(reserved.values()) <= nano(self._settings.routing.learned.explore_usd_per_day)
 
     # ── data ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,6 +151,8 @@ class LearnedStrategy:
             self._neighbours = None
             newest = self._store.query("SELECT max(day) FROM sums WHERE key = '*' AND scripted = 0")
             self._today = newest[0][0] or 0
+            for (issue_id,) in self._store.query("SELECT issue_id FROM runs WHERE at / 86400 = ?", self._today):
+                self._promised.pop(issue_id, None)
         return True
 
     def _of(self, keys: Sequence[str]) -> dict[tuple[str, str], Tally]:
@@ -207,40 +208,6 @@ class LearnedStrategy:
         price = cost_of(self._settings.tiers[tier][0], _TYPICAL, own=own)
         base = cost_of(self._settings.tiers[other][0], _TYPICAL, own=own)
         return float(price / base) if price is not None and base else None
-
-
-def weigh(ladder: Sequence[Belief], start: int, known: Sequence[bool]) -> Weighed:
-    """Expected cost from every tier, cheap to strong, and the tier to begin at.
-
-    From tier i: its cost, plus, where it fails, what follows after a failure. When the strongest fails too, the work
-    is charged once more at its cost: somebody has to do it. Every belief must have a cost.
-    """
-    after = ladder[-1].nusd or 0.0
-    expected: list[float] = [0.0] * len(ladder)
-    for rank in reversed(range(len(ladder))):
-        cost = ladder[rank].nusd or 0.0
-        expected[rank] = cost + (1 - ladder[rank].chance) * after
-        after = cost + (1 - ladder[rank].late_chance) * after
-    best, sure = start, 1.0
-    for rank in range(len(ladder)):
-        if rank == start or not known[rank] or not known[start if rank > start else rank]:
-            continue
-        if expected[rank] > MARGIN * expected[start] or expected[rank] >= expected[best]:
-            continue
-        below, above = min(rank, start), max(rank, start)
-        odds = chance_above(ladder[below], break_even(ladder, expected, below, above))
-        odds = odds if rank < start else 1 - odds
-        if odds >= SURE:
-            best, sure = rank, odds
-    return Weighed(tuple(expected), best, sure)
-
-
-def break_even(ladder: Sequence[Belief], expected: Sequence[float], below: int, above: int) -> float:
-    """The chance of success at which beginning at tier `below` costs as much as beginning at `above`."""
-    belief = ladder[below]
-    cost = belief.nusd or 0.0
-    failed = (expected[below] - cost) / max(1e-9, 1 - belief.chance)
-    return 1 - (expected[above] - cost) / failed if failed > 0 else 0.0
 
 
 def harmless(issue: Issue) -> bool:

@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from harness.config.settings import Settings
 from harness.outcomes import Outcomes
-from harness.report.evaluate import TIERS, Policy, deployed, learner, replay
+from harness.report.evaluate import TIERS, Policy, learner, replay
 from harness.report.tables import Row
 from harness.routing.evidence import Tally
 from harness.routing.learned import LearnedStrategy
@@ -48,31 +49,64 @@ def greedy(row: Row, tallies: Mapping[tuple[str, str], Tally], random_: random.R
     return strong - PRICE > weak
 
 
+KINDS: Mapping[str, tuple[dict[str, Any], float | None]] = {
+    "as published: 57 patterns": ({}, None),
+    "20 patterns": ({"patterns": 20}, None),
+    "200 patterns": ({"patterns": 200}, None),
+    "patterns of like size": ({"skew": 5.0}, None),
+    "3,000 queries": ({"queries": 3_000}, None),
+    "half change half way": ({"drift": 0.5}, None),
+    "the same, old rows fading": ({"drift": 0.5}, 5_000),
+    "no change, old rows fading": ({}, 5_000),
+}
+"""Kind of log → its changes, and the half-life of a row in rows."""
+OURS = "learned, as deployed"
+
+
 def simulate(logs: int) -> None:
-    policies: dict[str, Policy] = {"ε-greedy": greedy, "Thompson by pattern": thompson, "ours": learner(PRICE),
-                                   "ours, as deployed": deployed(PRICE)}  # fmt: skip
+    print(f"{logs} synthetic logs of each kind, price of the strong tier {PRICE}\n")
+    known, results = _walked(logs, {}, None)
+    low, high = statistics.mean(known["always strong"]), statistics.mean(known["oracle by pattern"])
+    print(f"{'policy':<22} {'net value':>9} {'95 %':>8} {'headroom':>9} {'published':>10}")
+    for name, values in (known | results).items():
+        mean, reach = _interval(values)
+        published = f"{PUBLISHED[name]:.3f}" if name in PUBLISHED else ""
+        print(f"{name:<22} {mean:9.4f} ±{reach:7.4f} {(mean - low) / (high - low):9.0%} {published:>10}")
+    print("\nheadroom: 0 % is always strong, 100 % the better tier of each pattern.\n")
+    print(f"{'kind of log':<28} {'Thompson':>8} {'deployed':>8} {'lead, paired, 95 %':>20} {'ahead':>8}")
+    for kind, (changes, half_life) in KINDS.items():
+        if changes or half_life:
+            known, results = _walked(logs, changes, half_life)
+        pairs = list(zip(results[OURS], results["Thompson by pattern"], strict=True))
+        lead, reach = _interval([ours - other for ours, other in pairs])
+        ahead = f"{sum(ours > other for ours, other in pairs)} of {logs}"
+        other, ours = (statistics.mean(results[name]) for name in ("Thompson by pattern", OURS))
+        print(f"{kind:<28} {other:8.4f} {ours:8.4f} {lead:+11.4f} ±{reach:.4f} {ahead:>9}", flush=True)
+
+
+def _walked(
+    logs: int, changes: Mapping[str, Any], half_life: float | None
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """What is known of the logs, and what each policy makes of them."""
+    policies: dict[str, Policy] = {"Thompson by pattern": thompson, OURS: learner(PRICE)}
+    if not changes and not half_life:
+        policies = {"ε-greedy": greedy, **policies, "the same, no exploring": learner(PRICE, exploring=False)}
     results: dict[str, list[float]] = {name: [] for name in policies}
     known: dict[str, list[float]] = {}
     for seed in range(logs):
-        queries = make_log(seed)
+        queries = make_log(seed, **changes)
         for name, value in margins(queries).items():
             known.setdefault(name, []).append(value)
         rows = [Row("", q.weak, q.strong, pattern=str(q.pattern), parent=str(q.parent)) for q in queries]
         for name, policy in policies.items():
-            results[name].append(replay(rows, policy, PRICE, seed))
-    low, high = statistics.mean(known["always strong"]), statistics.mean(known["oracle by pattern"])
-    print(f"{logs} synthetic logs of 14,037 queries, 57 patterns, price of the strong tier {PRICE}\n")
-    print(f"{'policy':<22} {'net value':>9} {'±':>6} {'headroom':>9} {'published':>10}")
-    for name, values in (known | results).items():
-        mean = statistics.mean(values)
-        error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        published = f"{PUBLISHED[name]:.3f}" if name in PUBLISHED else ""
-        print(f"{name:<22} {mean:9.4f} {error:6.4f} {(mean - low) / (high - low):9.0%} {published:>10}")
-    lead = [ours - other for ours, other in zip(results["ours"], results["Thompson by pattern"], strict=True)]
-    error = statistics.stdev(lead) / len(lead) ** 0.5 if len(lead) > 1 else float("nan")
-    ahead = sum(one > 0 for one in lead)
-    print(f"\nours − Thompson, paired: {statistics.mean(lead):+.4f} ± {error:.4f}, ahead on {ahead} of {logs}")
-    print("headroom: 0 % is always strong, 100 % the better tier of each pattern.")
+            results[name].append(replay(rows, policy, PRICE, seed, half_life))
+    return known, results
+
+
+def _interval(values: list[float]) -> tuple[float, float]:
+    """Mean and the reach of its 95 % interval (normal; of 20 logs and more)."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return statistics.mean(values), 1.96 * error
 
 
 def latency(attempts: int) -> None:
@@ -104,5 +138,5 @@ def _timed(call: object, issues: list[Issue]) -> list[float]:
 
 
 if __name__ == "__main__":
-    simulate(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
+    simulate(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
     latency(100_000)

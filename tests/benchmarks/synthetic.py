@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from math import exp, log
+from math import exp
 
 QUERIES = 14_037
 PATTERNS = 57
@@ -30,17 +30,30 @@ class Query:
     strong: bool
 
 
-def make_log(seed: int, spread_parent: float = 0.30, spread: float = 0.49, queries: int = QUERIES) -> list[Query]:
-    """A log in random order. The spreads (in logits) make the better-tier-of-pattern margin 0.729 on average."""
+def make_log(
+    seed: int, spread_parent: float = 0.30, spread: float = 0.49, queries: int = QUERIES, patterns: int = PATTERNS,
+    skew: float = 1.2, drift: float = 0.0,
+) -> list[Query]:  # fmt: skip
+    """A log in random order. The spreads (in logits) make the better-tier-of-pattern margin 0.729 on average.
+
+    `skew` is the exponent of the patterns' sizes (Pareto; smaller is more unequal); half way, `drift` of the patterns
+    change which tier suits them.
+    """
     random_ = random.Random(seed)
     parents = [random_.gauss(0, spread_parent) for _ in range(PARENTS)]
-    weights = [random_.paretovariate(1.2) for _ in range(PATTERNS)]
-    owner = [pattern % PARENTS for pattern in range(PATTERNS)]
-    ease = [random_.gauss(0, 0.45) for _ in range(PATTERNS)]
-    gap = [parents[owner[pattern]] + random_.gauss(0, spread) for pattern in range(PATTERNS)]
-    drawn = random_.choices(range(PATTERNS), weights, k=queries)
-    weak = _centred([ease[pattern] + gap[pattern] / 2 for pattern in drawn], WEAK)
-    strong = _centred([ease[pattern] - gap[pattern] / 2 for pattern in drawn], STRONG)
+    weights = [random_.paretovariate(skew) for _ in range(patterns)]
+    owner = [pattern % PARENTS for pattern in range(patterns)]
+    ease = [random_.gauss(0, 0.45) for _ in range(patterns)]
+    gap = [parents[owner[pattern]] + random_.gauss(0, spread) for pattern in range(patterns)]
+    drawn = random_.choices(range(patterns), weights, k=queries)
+    if drift:
+        later = [parents[owner[n]] + random_.gauss(0, spread) if random_.random() < drift else gap[n]
+                 for n in range(patterns)]  # fmt: skip
+        gaps = [(gap if at < queries / 2 else later)[pattern] for at, pattern in enumerate(drawn)]
+    else:
+        gaps = [gap[pattern] for pattern in drawn]
+    weak = _centred([ease[pattern] + own / 2 for pattern, own in zip(drawn, gaps, strict=True)], WEAK)
+    strong = _centred([ease[pattern] - own / 2 for pattern, own in zip(drawn, gaps, strict=True)], STRONG)
     # Solved by both more often than by chance: `both` is what the better-of-query margin leaves.
     only_strong = (BETTER_OF_QUERY - WEAK) / (1 - PRICE)
     excess = (STRONG - only_strong) - sum(a * b for a, b in zip(weak, strong, strict=True)) / queries
@@ -77,7 +90,3 @@ def _centred(logits: list[float], mean: float) -> list[float]:
         now = sum(1 / (1 + exp(-(logit + shift))) for logit in logits) / len(logits)
         low, high = (shift, high) if now < mean else (low, shift)
     return [1 / (1 + exp(-(logit + shift))) for logit in logits]
-
-
-def logit(p: float) -> float:
-    return log(p / (1 - p))

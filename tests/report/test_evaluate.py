@@ -32,7 +32,8 @@ def test_a_known_log_is_recovered() -> None:
     assert found.values["always strong"] == pytest.approx(1 - PRICE)
     assert found.values["oracle by row"] == pytest.approx(1 - hard * PRICE)
     assert found.values["oracle by pattern"] == pytest.approx(found.values["oracle by row"]), "the first word tells all"
-    assert found.values["learned"] > found.values["oracle by row"] - 0.01, "and it is learned nearly at once"
+    assert found.values["learned"] > found.values["oracle by row"] - 0.02, "and it is learned soon"
+    assert found.regret_fixed < -0.04, "far above the better fixed tier"
     # All the hard rows to the strong tier, less the 5 % that may fail.
     share = hard - 0.05
     expected = share + (1 - share) / 10

@@ -25,8 +25,8 @@ Outcomes (a task failed, a review said no) are data, not errors. Bugs are not ca
 
 from __future__ import annotations
 
-import difflib
 import errno
+import importlib
 from collections.abc import Iterable
 from typing import Self
 
@@ -66,7 +66,7 @@ class UnknownName(HarnessError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` — did you mean 'beads'?`, or nothing when no known name is near."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = importlib.import_module("difflib").get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" — did you mean '{near[0]}'?" if near else ""
 
 

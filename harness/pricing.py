@@ -11,12 +11,11 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.types import Usage
 
@@ -27,8 +26,7 @@ EXCERPT = Path(__file__).with_name("prices.json")
 MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(NamedTuple):
     """USD per million tokens."""
 
     input: Decimal

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -56,7 +55,7 @@ def _rates(prices: ModelPrice) -> Rates | None:
     if base is None or not starts:
         return base
     longer = tuple((start, rates) for start in sorted(starts) if (rates := _rates_above(prices, start)) is not None)
-    return replace(base, longer=longer)
+    return base._replace(longer=longer)
 
 
 def _rates_above(prices: ModelPrice, start: int | None) -> Rates | None:

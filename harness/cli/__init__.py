@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import json
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from harness import __version__
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             inner = Interrupted("interrupted")
         if isinstance(inner, HarnessError):
             return _complain(inner, "--json" in arguments)
-        traceback.print_exception(error)
+        sys.excepthook(type(error), error, error.__traceback__)
         print("This is a bug in harness. Please report it with the lines above.", file=sys.stderr)
         return 3
 
@@ -88,7 +89,7 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print(_overview(), end="\n\n", file=sys.stderr)
         raise HarnessError(f"unknown command '{name}'{did_you_mean(name, COMMANDS)}", "harness --help lists them")
-    module = importlib.import_module(COMMANDS[name][0])
+    module = _loaded(COMMANDS[name][0])
     parser = _Parser(
         prog=f"harness {name}",
         description=COMMANDS[name][1][0].upper() + COMMANDS[name][1][1:] + ".",
@@ -98,6 +99,15 @@ def _dispatch(arguments: list[str]) -> int:
     )
     module.configure(parser)
     return int(module.run(parser.parse_args(rest)) or 0)
+
+
+def _loaded(name: str) -> ModuleType:
+    """A command's module, imported without looking for garbage meanwhile: what importing makes, stays."""
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        gc.enable()
 
 
 def _overview() -> str:

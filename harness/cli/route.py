@@ -20,7 +20,6 @@ from harness.cli.common import common_options, jsonable, put_json, say, settings
 from harness.config.reading import validate
 from harness.config.settings import Settings
 from harness.errors import ConfigError, HarnessError
-from harness.registry import tracker
 from harness.routing.router import Router, build_router
 from harness.types import Issue, RouteDecision, TraceLine
 
@@ -90,9 +89,9 @@ def _from_title(arguments: argparse.Namespace) -> Issue:
 
 
 def _from_tracker(issue_id: str, settings: Settings) -> Issue:
-    # Only here an event loop is needed; routing a title starts faster without one.
-    anyio = importlib.import_module("anyio")
-    found: Issue = anyio.run(tracker(settings).get, issue_id)
+    # Only here a tracker and an event loop are needed; routing a title starts faster without them.
+    anyio, registry = importlib.import_module("anyio"), importlib.import_module("harness.registry")
+    found: Issue = anyio.run(registry.tracker(settings).get, issue_id)
     return found
 
 

@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.errors import ConfigError, did_you_mean
 
 M = TypeVar("M")
-
-try:  # libyaml is five times faster, where PyYAML was built with it
-    from yaml import CSafeLoader as _BaseLoader
-except ImportError:  # pragma: no cover - depends on the platform's wheel
-    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
-
-
-class _Loader(_BaseLoader):
-    """YAML that refuses the same key twice, where plain YAML silently keeps the last."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if isinstance(key, str | int | float | bool) and key in seen:
-            raise yaml.MarkedYAMLError(
-                "while reading a mapping", node.start_mark, f"key {key!r} stands twice", key_node.start_mark
-            )
-        seen.add(key if isinstance(key, str | int | float | bool) else id(key))
-    return _BaseLoader.construct_mapping(loader, node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
 
@@ -59,23 +34,27 @@ def read_text(path: Path) -> str:
 
 def parse(text: str, where: str, form: str) -> dict[str, Any]:
     """YAML or TOML text → a mapping. `form` is `yaml` or `toml`; raises ConfigError with line and column."""
-    try:
-        data = tomllib.loads(text) if form == "toml" else yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigError(where, (), f"{place}{error.problem or 'is not valid YAML'}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(where, (), f"is not valid YAML: {str(error).splitlines()[0]}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(where, (), f"is not valid TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(where, (), "is nested too deeply") from None
+    data = _toml(text, where) if form == "toml" else _yaml(text, where)
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(where, (), f"expected a mapping of keys to values, got {kind_of(data)}")
     return data
+
+
+def _yaml(text: str, where: str) -> Any:
+    # What reads YAML takes longer to import than a title takes to route, and there may be none to read.
+    return importlib.import_module("harness.config.yaml_text").load(text, where)
+
+
+def _toml(text: str, where: str) -> Any:
+    tomllib = importlib.import_module("tomllib")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(where, (), f"is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(where, (), "is nested too deeply") from None
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ what such an edit is reported to cost. They are for choosing and for showing, ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from harness.config.settings import Settings
 from harness.pricing import cost_of
@@ -41,8 +41,7 @@ class Sizes(Value):
         return self.model_copy(update={"task": mean, "small": mean, "observed": tasks})
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """The work an issue is expected to become."""
 
     tasks: int = 1
@@ -54,8 +53,7 @@ class Shape:
     """Its tier; None: no review is expected."""
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """USD; None where a price is unknown. `unknown` names the models without a price."""
 
     cost: Decimal | None

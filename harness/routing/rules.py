@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from harness.config.reading import read_mapping, validate
+from harness.config.reading import read_mapping, read_text, validate
 from harness.config.settings import Settings
 from harness.errors import ConfigError, did_you_mean
 from harness.routing.trigger import Facts, Trigger, parse
@@ -18,6 +19,8 @@ from harness.routing.words import Index, Phrase, Reading
 from harness.types import Issue, TraceLine, Value
 
 BUILT_IN = Path(__file__).with_name("rules.yaml")
+READY = BUILT_IN.with_suffix(".json")
+"""The same, for a start without a YAML reader; `python -m tests.tools.built_in_rules` rewrites it."""
 
 BODY_EARLY = 300
 """A word of risk in the body counts when it stands in so many characters from its beginning …"""
@@ -81,8 +84,7 @@ class RuleFile(Value):
     rules: tuple[Rule, ...] = ()
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The first rule that fits, and every rule asked on the way."""
 
     rule: Rule | None
@@ -178,7 +180,8 @@ def load_rules(settings: Settings) -> RuleSet:
     own_file = settings.routing.rules_file
     path = BUILT_IN if own_file is None else own_file if own_file.is_absolute() else settings.root / own_file
     where = str(path)
-    book: RuleFile = validate(RuleFile, read_mapping(path), where)
+    data = json.loads(read_text(READY)) if own_file is None else read_mapping(path)
+    book: RuleFile = validate(RuleFile, data, where)
     tiers = _Tiers(settings, lenient=own_file is None)
     rules = [_checked(rule, tiers, where, ("rules", number)) for number, rule in enumerate(book.rules)]
     _refuse_twins(rules, where, ("rules",))
@@ -196,8 +199,7 @@ def load_rules(settings: Settings) -> RuleSet:
     )
 
 
-@dataclass(frozen=True)
-class _Tiers:
+class _Tiers(NamedTuple):
     """Tier names as rules may use them; built-in rules are lenient, because users may name their tiers otherwise."""
 
     settings: Settings

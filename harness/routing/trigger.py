@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from harness.errors import ConfigError, did_you_mean
 
@@ -41,8 +41,7 @@ _JOINERS = ("AND", "OR", "NOT")
 _MAX_DEPTH = 50
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What a trigger may ask about an issue and the work on it so far."""
 
     labels: tuple[str, ...] = ()
@@ -57,8 +56,7 @@ class Facts:
     """USD."""
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     """One question: `label:security`."""
 
     name: str
@@ -89,8 +87,7 @@ class Condition:
         return f"{self.name}{self.sign}{value}"
 
 
-@dataclass(frozen=True)
-class Not:
+class Not(NamedTuple):
     part: Node
 
     def holds(self, facts: Facts) -> bool:
@@ -125,8 +122,7 @@ class AnyOf:
 Node: TypeAlias = Condition | Not | AllOf | AnyOf
 
 
-@dataclass(frozen=True)
-class Trigger:
+class Trigger(NamedTuple):
     """A parsed trigger; its text is printed in one canonical form."""
 
     root: Node

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 GAP = "..."
@@ -37,8 +37,7 @@ class Word(NamedTuple):
     """Joined to another by a hyphen: `rename-prefix` is no order to rename, but `race-condition` is a phrase."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """A text as words, and where its sense may begin."""
 
     words: tuple[Word, ...]
@@ -61,8 +60,7 @@ class Reading:
         return cls(tuple(words), frozenset(_past_fillers(words, start) for start in starts))
 
 
-@dataclass(frozen=True)
-class Phrase:
+class Phrase(NamedTuple):
     """Words in a row; each of them one of several forms, None a gap."""
 
     steps: tuple[frozenset[str] | None, ...]
@@ -82,11 +80,11 @@ class Phrase:
         return _fits(self.steps, 0, words, at, names)
 
 
-@dataclass
 class Index:
     """Phrases of many owners, by their first word."""
 
-    _by_word: dict[str, list[tuple[int, Phrase, bool]]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._by_word: dict[str, list[tuple[int, Phrase, bool]]] = {}
 
     def add(self, owner: int, phrases: Iterable[Phrase], names: bool = False) -> None:
         """`names`: the owner's words also count inside identifiers, paths and options."""
@@ -135,6 +133,7 @@ def forms(word: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def _any_form(step: str) -> frozenset[str]:
     return frozenset(form for word in step.split("|") if word for form in forms(word))
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from harness.config.settings import RoutingSettings, Settings
 from harness.errors import ConfigError
-from harness.routing.rules import load_rules
+from harness.routing.rules import READY, load_rules
 from harness.routing.words import Reading, forms
 from harness.types import Issue
+from tests.tools import built_in_rules
 
 RULES = load_rules(Settings())
 QUEUE = Path(__file__).parents[3] / "shared" / "data" / "beads-queue.jsonl"
@@ -203,3 +204,7 @@ def test_any_text_can_be_read(title: str, body: str) -> None:
     verdict = RULES.ask(Issue(id="x", title=title, body=body))
     assert (verdict.rule is None) == (verdict.tier == "")
     assert all(word.text for word in Reading.of(title).words)
+
+
+def test_the_built_in_rules_are_the_same_in_both_their_forms() -> None:
+    assert READY.read_text(encoding="utf-8") == built_in_rules.ready(), "python -m tests.tools.built_in_rules"

@@ -74,6 +74,7 @@ DATA = {
     "routing/data/minilm.onnx": "The embedding model, all-MiniLM-L6-v2 in 8 bits.",
     "routing/data/orchestrator.txt": "The prompt that Plano-Orchestrator was trained on.",
     "routing/data/tokenizer.json": "The embedding model's words.",
+    "routing/rules.json": "`rules.yaml` as it loads fast; `python -m tests.tools.built_in_rules` rewrites it.",
     "routing/rules.yaml": "The built-in rules: words → tiers.",
 }
 """Files that are data, and what they hold."""

@@ -149,6 +149,9 @@ async def _gastown(settings: Settings) -> list[Finding]:
     version = await _said("gt", "version")
     if town is None:
         return [Finding(name="gas town", state="off", detail=f"{version}; {settings.root} is in no town")]
+    if await gastown.lacks_sqlite(town):
+        return [Finding(name="gas town", state="broken", detail=f"{version} shows no convoy's issues without sqlite3",
+                        cure=gastown.SQLITE_CURE)]  # fmt: skip
     try:
         lacking = await gastown.unregistered(settings)
     except HarnessError as error:

@@ -13,6 +13,7 @@ import pytest
 PROGRAMS = {
     "needs_bd": ("bd", "go install github.com/steveyegge/beads/cmd/bd@latest"),
     "needs_gt": ("gt", "go install github.com/steveyegge/gastown/cmd/gt@latest"),
+    "needs_sqlite": ("sqlite3", "apt-get install sqlite3"),
     "needs_redis": ("redis-server", "apt-get install redis-server"),
     "needs_postgres": ("pg_ctl", "apt-get install postgresql"),
     "needs_prometheus": ("prometheus", "apt-get install prometheus"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness import proc
+from harness.config.reading import environment
 from harness.config.settings import Settings
 from harness.errors import IssueNotFound, MissingTool, TrackerError
 from harness.protocols import Tracker, Wanted
@@ -22,6 +24,8 @@ from harness.types import Issue, Value
 
 PROGRAM = "gt"
 INSTALL = "install Gas Town: go install github.com/steveyegge/gastown/cmd/gt@latest"
+SQLITE = "sqlite3"
+SQLITE_CURE = "install sqlite3 (apt-get install sqlite3), or Gas Town 1.0 or later"
 FORMULA = "harness-swarm.formula.toml"
 AGENT_PREFIX = "claude-"
 
@@ -92,15 +96,26 @@ async def read_convoy(convoy_id: str, town: Path) -> Convoy:
     try:
         data = json.loads(said.stdout)
         tracked = tuple(str(entry["id"]) for entry in data.get("tracked") or ())
-        return Convoy(
+        convoy = Convoy(
             id=data["id"], title=data.get("title") or "", status=data.get("status") or "open", tracked=tracked
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        pass
+        convoy = None
+    if convoy is not None:
+        if not convoy.tracked and await lacks_sqlite(town):
+            raise MissingTool(f"convoy {convoy_id}: gt shows none of its issues, for want of {SQLITE}", SQLITE_CURE)
+        return convoy
     # 0.5 fails to parse what bd says of an id that there is not; 1.0 says so itself.
     if re.search(r"not found|parsing convoy data", said.output):
         raise IssueNotFound(f"no convoy '{convoy_id}'", "`gt convoy list` shows those there are")
     raise _refusal("convoy status", said)
+
+
+async def lacks_sqlite(town: Path) -> bool:
+    """Whether gt is of the generation that needs the program sqlite3 to see a convoy's issues, and it is not here."""
+    if shutil.which(SQLITE, path=environment().get("PATH")) is not None:
+        return False
+    return re.search(r"\b0\.\d+\.\d+", (await gt(["version"], town)).stdout) is not None
 
 
 async def sling(issue_id: str, rig: str, agent: str, town: Path) -> str:

@@ -16,7 +16,9 @@ from harness.outcomes import Outcomes
 from harness.shipped import shipped
 from tests.plugins.town import RealTown, make_town
 
-pytestmark = [pytest.mark.needs_gt, pytest.mark.needs_bd, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.needs_gt, pytest.mark.needs_bd, pytest.mark.needs_sqlite, pytest.mark.slow, pytest.mark.timeout(180)
+]  # fmt: skip
 
 PLUGIN = shipped("plugins") / "gastown"
 

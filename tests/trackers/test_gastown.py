@@ -49,6 +49,23 @@ async def test_no_such_convoy(says: Callable[[str, str], Path], complaint: str) 
         await read_convoy("hq-cv-a", says("", complaint))
 
 
+@pytest.mark.parametrize(("version", "told"), [("gt version 0.5.0 (dev)", True), ("gt version 1.0.1 (dev)", False)])
+async def test_an_old_gt_without_sqlite3_is_not_taken_for_an_empty_convoy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, told: bool
+) -> None:
+    program = tmp_path / "gt"
+    empty = '{"id": "hq-cv-a", "title": "T", "status": "open", "tracked": []}'
+    program.write_text(f"#!/bin/sh\n[ $1 = version ] && echo '{version}' || echo '{empty}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if told:
+        with pytest.raises(MissingTool, match="none of its issues") as caught:
+            await read_convoy("hq-cv-a", tmp_path)
+        assert "apt-get install sqlite3" in str(caught.value.hint)
+    else:
+        assert (await read_convoy("hq-cv-a", tmp_path)).tracked == ()
+
+
 async def test_another_refusal_is_quoted(says: Callable[[str, str], Path]) -> None:
     with pytest.raises(TrackerError, match="gt convoy status: not in a Gas Town workspace"):
         await read_convoy("hq-cv-a", says("", "Warning: old\nError: not in a Gas Town workspace\nUsage:"))

@@ -14,8 +14,7 @@ class Clock:
     seconds = staticmethod(time.monotonic)
     sleep = staticmethod(anyio.sleep)
 
-    @staticmethod
-    def now() -> datetime:
+    def now(self) -> datetime:
         return datetime.now(UTC)
 
     def midnight(self) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -17,25 +18,34 @@ from harness.allowance import Allowance, Limits
 from harness.claims import Claims, is_dead, queue_lock
 from harness.clock import Clock
 from harness.config.settings import Settings
-from harness.errors import HarnessError
+from harness.errors import HarnessError, JournalError
 from harness.protocols import Wanted
 from harness.queue import Queue, QueueReport, work_queue
 from harness.stop import Stop
 from harness.taking import STUCK
 from harness.types import Budget, Event, Run
-from tests.fakes.places import fails, git, place, refuses, row, told, writes
+from harness.watch import Watch
+from tests.fakes.places import fails, git, issues, place, refuses, row, told, writes
 
 DEAD = "harness@gone:1-abcd"
 
 
+NOON = datetime(2099, 3, 4, 12, tzinfo=UTC)
+"""Later than any run: what was begun on the day before is not of today."""
+DAY = 86_400.0
+
+
 class Fast(Clock):
-    """A clock that sleeps at once and remembers how long."""
+    """A clock that sleeps at once and remembers how long; it starts at noon."""
 
     def __init__(self) -> None:
         self.time = 1000.0
 
     def seconds(self) -> float:
         return self.time
+
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.time - 1000.0)
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
@@ -191,6 +201,64 @@ async def test_the_budget_of_the_day_counts_earlier_runs_and_stops_in_order(tmp_
     assert told(settings.root, "b")["status"] == "open"
     rest = await worked(settings)
     assert rest.done == 2, "what was stopped goes on"
+
+
+async def test_a_used_up_day_goes_on_after_midnight(tmp_path: Path) -> None:
+    queue = {"budget_per_day": {"calls": 2}, "outage_give_up_seconds": 10 * DAY, "poll_seconds": 600}
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")], queue=queue)
+    clock, said = Fast(), list[str]()
+    allowance = Allowance(Limits(parallel=1, max_issues=2), clock)
+    stop = Stop(settings.state)
+    watch = Watch(allowance, stop, said.append)
+    async with registry.build(settings, gate=stop.gate) as deps:
+        load = partial(registry.pipeline, settings=settings)
+        watch.queues.append(Queue(deps, load, allowance=allowance, stop=stop))
+        report = await watch.on()
+    assert report.done == 2 and report.stopped and "2 issues were taken" in report.stopped
+    assert len(said) == 1 and "day's budget is used up: 2 of 2 model calls made" in said[0]
+    assert 11 * 3600 <= clock.time - 1000.0 <= 24 * 3600, "the wait lasted until the date changed"
+
+
+async def test_a_queue_that_works_through_midnight_has_the_next_days_budget(tmp_path: Path) -> None:
+    queue = {"budget_per_day": {"calls": 2}}
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")], queue=queue)
+    clock = Fast()
+
+    def listen(event: Event) -> None:
+        clock.time += DAY if event.kind == "run.finished" else 0
+
+    report = await worked(settings, limits=Limits(parallel=1), clock=clock, listeners=[listen])
+    assert (report.done, report.stopped) == (2, None)
+
+
+async def test_a_tracker_that_goes_away_stops_in_order_and_its_claim_is_given_back_later(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [fails("a"), writes("b")])
+    away = issues(settings.root).with_name("away.jsonl")
+
+    def listen(event: Event) -> None:
+        if event.kind == "run.finished":
+            issues(settings.root).rename(away)
+
+    report = await worked(settings, limits=Limits(parallel=1), listeners=[listen])
+    assert (report.taken, report.failed, report.exit_code) == (1, 1, 2)
+    assert report.stopped and "no such file" in report.stopped
+    assert [run["status"] for run in report.runs] == ["failed"], "what happened is told all the same"
+    away.rename(issues(settings.root))
+    assert told(settings.root, "a")["status"] == "in_progress"
+    later = await worked(settings, limits=Limits(parallel=1))
+    assert {run["issue"] for run in later.runs} == {"a", "b"} and later.taken == 2
+
+
+async def test_records_that_cannot_be_written_stop_the_queue_and_lose_no_verdict(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")], land="merge")
+
+    async def finished(run: Run) -> None:
+        raise JournalError("outcomes.db: is damaged", "move it away")
+
+    report = await worked(settings, limits=Limits(parallel=1), finished=finished)
+    assert (report.taken, report.done, report.exit_code) == (1, 1, 2)
+    assert report.stopped == "outcomes.db: is damaged\n  → move it away"
+    assert told(settings.root, "a")["status"] == "closed"
 
 
 async def test_a_signal_lets_steps_finish_and_the_next_queue_goes_on(tmp_path: Path) -> None:

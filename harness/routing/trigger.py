@@ -6,6 +6,7 @@ touches:src/auth/**               a changed file matches, as in .gitignore: `*` 
                                   not, a folder means all below it, a name without `/` is found in any folder
 pattern:"race condition"          a regular expression found in title or body, whatever the case
 escalated                         a stronger tier had to be asked
+"…" or '…'                        around a value with spaces or parentheses in it
 AND OR NOT ( )                    NOT binds tightest, then AND, then OR; lower case will do
 """
 
@@ -34,10 +35,12 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[^\W\d]\w*")
 _OPERATOR = re.compile(r":|<=|>=|!=|==|<|>|=")
-_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+_QUOTED = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' """, re.DOTALL | re.VERBOSE)
 _BARE = re.compile(r"""[^\s()"]+""")
 _NUMBER = re.compile(r"\$?(\d+(?:\.\d+)?)(?![\w.])")
 _JOINERS = ("AND", "OR", "NOT")
+_FOREIGN = {"label": "&|,;", "type": "&|,;", "complexity": "&|,;", "touches": "{}&|,;"}
+"""Marks that join values in other languages: taken as part of a bare one, they make a condition that never holds."""
 _MAX_DEPTH = 50
 
 
@@ -69,9 +72,9 @@ class Condition(NamedTuple):
         wanted = self.value.casefold()
         match self.name:
             case "label":
-                return any(label.casefold() == wanted for label in facts.labels)
+                return any(_tidy(label) == _tidy(wanted) for label in facts.labels)
             case "complexity":
-                return any(label.casefold() == f"complexity:{wanted}" for label in facts.labels)
+                return any(_tidy(label) == f"complexity:{wanted}" for label in facts.labels)
             case "type":
                 return facts.type.casefold() == wanted
             case "touches":
@@ -81,8 +84,12 @@ class Condition(NamedTuple):
             case _:
                 return facts.escalated
 
+    def _quoted(self) -> bool:
+        foreign = any(mark in self.value for mark in _FOREIGN.get(self.name, ""))
+        return foreign or self.value.startswith("'") or (self.name == "touches" and self.value.startswith("!"))
+
     def __str__(self) -> str:
-        plain = _BARE.fullmatch(self.value) and self.value.upper() not in _JOINERS
+        plain = _BARE.fullmatch(self.value) and self.value.upper() not in _JOINERS and not self._quoted()
         value = self.value if plain or not self.sign else '"' + self.value.replace('"', '\\"') + '"'
         return f"{self.name}{self.sign}{value}"
 
@@ -252,18 +259,29 @@ class _Parser:
     def _value(self, name: str) -> str:
         start = self.at
         quoted = self._match(_QUOTED)
-        if self.text.startswith('"', start) and not quoted:
+        if self.text.startswith(('"', "'"), start) and not quoted:
             self._raise("this quotation mark is never closed", start)
         bare = None if quoted else self._match(_BARE)
-        value = quoted[1].replace('\\"', '"') if quoted else bare[0] if bare else ""
+        value = _unquoted(quoted) if quoted else bare[0] if bare else ""
         if not value or (bare and value.upper() in _JOINERS):
             self.fail(f"expected a value after {name}:", start)
+        if bare:
+            self._refuse_foreign(name, value, start)
         if name == "pattern":
             try:
                 regex(value)
             except (re.error, OverflowError, RecursionError) as error:
                 self._raise(f"is no regular expression: {error}", start)
         return value
+
+    def _refuse_foreign(self, name: str, value: str, start: int) -> None:
+        at = next((at for at, mark in enumerate(value) if mark in _FOREIGN.get(name, "")), None)
+        if at is not None:
+            self._raise(
+                f"'{value[at]}' joins nothing here; write AND or OR, or {name}:\"…\" if it belongs there", start + at
+            )
+        if name == "touches" and value.startswith("!"):
+            self._raise("write NOT touches:… for paths that are not to match", start)
 
     def _match(self, wanted: re.Pattern[str]) -> re.Match[str] | None:
         found = wanted.match(self.text, self.at)
@@ -293,9 +311,21 @@ class _Parser:
         raise ConfigError(self.where, trail, problem)
 
 
+def _unquoted(match: re.Match[str]) -> str:
+    """What stands between the marks; only the mark itself is escaped, all else is left to regular expressions."""
+    mark, inner = match[0][0], match[0][1:-1]
+    return inner.replace("\\" + mark, mark)
+
+
 def _number(name: str, facts: Facts) -> Decimal:
     value = {"priority": facts.priority, "files": len(facts.files), "cost": facts.cost}[name]
     return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+def _tidy(label: str) -> str:
+    """A label as routing reads it: `Complexity: Complex ` is `complexity:complex`."""
+    name, colon, value = label.casefold().partition(":")
+    return f"{name.strip()}{colon}{value.strip()}"
 
 
 def _nested(node: Node, looser: tuple[type, ...]) -> str:

@@ -157,3 +157,39 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
     else:
         trigger.holds(ISSUE)
         assert parse(str(trigger)) == trigger
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["label:'area:Web UI'", "label:'security'", 'label:"it\'s" OR label:security', "pattern:'Tokens expire'",
+     'label:"a&&b" OR label:security', "label:team=web OR label:security"],
+)  # fmt: skip
+def test_either_quotation_mark_will_do(text: str) -> None:
+    assert parse(text).holds(ISSUE)
+    assert parse(str(parse(text))).holds(ISSUE)
+
+
+@pytest.mark.parametrize("label", ["Complexity: Complex", "complexity:complex ", "COMPLEXITY:COMPLEX"])
+def test_labels_are_read_as_routing_reads_them(label: str) -> None:
+    assert parse("complexity:complex").holds(Facts(labels=(label,)))
+    assert parse("label:complexity:complex").holds(Facts(labels=(label,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "mark"),
+    [
+        ("label:security&&label:x", 15, "&"),
+        ("label:security,critical", 15, ","),
+        ("label:security|critical", 15, "|"),
+        ("priority<=1 AND touches:src/{a,b}/**", 29, "{"),
+    ],
+)
+def test_what_would_never_fire_is_refused(text: str, column: int, mark: str) -> None:
+    """A review gate that never opens is worse than none."""
+    with pytest.raises(ConfigError, match=f"column {column}: '\\{mark}' joins nothing here"):
+        parse(text)
+
+
+def test_negated_globs_are_told_how_to_be_written() -> None:
+    with pytest.raises(ConfigError, match="write NOT touches"):
+        parse("touches:!docs/**")

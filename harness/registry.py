@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.pipelines import load_pipeline
 from harness.config.settings import Settings
-from harness.errors import ConfigError, UnknownName
+from harness.errors import ConfigError, PlanError, UnknownName, did_you_mean
 from harness.trackers.detect import detect
-from harness.types import Event, Pipeline
+from harness.types import Event, Phase, Pipeline, Plan
 
 if TYPE_CHECKING:
     from harness.protocols import Deps, Tracker
@@ -36,7 +36,6 @@ BACKENDS = {
     "local": "harness.backends.local:LocalBackend",
     "dbos": "harness.backends.dbos:DbosBackend",
 }
-PHASES = ("plan", "execute", "review")
 
 
 def find(kind: str, name: str, table: Mapping[str, str]) -> Any:
@@ -54,19 +53,39 @@ def find(kind: str, name: str, table: Mapping[str, str]) -> Any:
 
 
 def pipeline(name: str, settings: Settings) -> Pipeline:
-    """A pipeline by name or file, with its tiers, kinds and triggers checked; raises ConfigError."""
+    """A pipeline by name or file, its tiers, triggers, executors and own tasks checked; raises ConfigError."""
     loaded = load_pipeline(name, [settings.root / settings.pipelines])
     for phase in loaded.phases:
         path: tuple[str, ...] = ("phases", phase.id)
-        if phase.kind not in PHASES:
-            raise ConfigError(loaded.source, (*path, "kind"), str(UnknownName("phase kind", phase.kind, PHASES)))
-        for tier in (phase.tier, *(task.tier for task in phase.tasks)):
-            if tier is not None and tier not in settings.tiers:
-                known = ", ".join(settings.tiers)
-                raise ConfigError(loaded.source, (*path, "model"), f"no tier '{tier}'; known: {known}")
+        if phase.tier is not None and phase.tier not in settings.tiers:
+            known = f"known: {', '.join(settings.tiers)}{did_you_mean(phase.tier, settings.tiers)}"
+            raise ConfigError(loaded.source, (*path, "model"), f"no tier '{phase.tier}'; {known}")
         if phase.trigger is not None:
             find("trigger", "harness.routing.trigger:parse", {})(phase.trigger, loaded.source, (*path, "trigger"))
+        if phase.executor is not None:
+            known_executor(phase.executor, settings, loaded.source, (*path, "executor"))
+        if phase.tasks:
+            _check_tasks(phase, settings, loaded.source, (*path, "tasks"))
     return loaded
+
+
+def _check_tasks(phase: Phase, settings: Settings, where: str, path: tuple[str, ...]) -> None:
+    """Raise ConfigError for tasks that are no valid plan, before an issue is claimed for them."""
+    plan = Plan(summary="", tasks=phase.tasks)
+    try:
+        find("plan", "harness.graph:check_plan", {})(plan, (), len(phase.tasks), tuple(settings.tiers))
+    except PlanError as error:
+        raise ConfigError(where, path, "; ".join(error.problems)) from None
+
+
+def known_executor(name: str, settings: Settings, where: str, path: tuple[str, ...]) -> None:
+    """Raise ConfigError for an executor that there is not."""
+    if ":" in name or name in settings.executors or (name in EXECUTORS and name != "command"):
+        return
+    presets = find("executor", "harness.executors.command:built_in_presets", {})()
+    if name not in presets:
+        known = {*EXECUTORS, *presets, *settings.executors} - {"command"}
+        raise ConfigError(where, path, str(UnknownName("executor", name, known)))
 
 
 def tracker(settings: Settings) -> Tracker:
@@ -92,5 +111,6 @@ async def build(
     `listeners` hear every event besides the journal. `gate`, called with the run's id before each new step, may raise
     Interrupted: that is how the first Ctrl-C and `harness cancel` stop a run between steps and never inside one.
     """
+    known_executor(settings.executor, settings, settings.source, ("executor",))
     async with find("assembly", "harness.assembly:assemble", {})(settings, tuple(listeners), gate) as deps:
         yield deps

@@ -166,7 +166,7 @@ class Phase(Value):
 
     id: str
     kind: str
-    """`plan`, `execute`, `review`, or a name registered in `registry.PHASES`."""
+    """`plan`, `execute` or `review`."""
     tier: str | None = None
     """The tier named by `model:` in YAML; None takes the role's default."""
     parallel: bool = True

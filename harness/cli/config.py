@@ -9,15 +9,19 @@ from typing import Any
 
 import yaml
 
+from harness import registry
 from harness.cli.common import common_options, put_json, repository_root, say, show
 from harness.config.gateway import gateway_settings, is_foreign, section_of
 from harness.config.gateway_section import GatewaySettings
+from harness.config.pipelines import known_pipelines
 from harness.config.reading import environment, read_mapping
-from harness.config.settings import find_settings, load_settings
+from harness.config.settings import Settings, find_settings, load_settings
 from harness.errors import ConfigError
+from harness.routing.router import build_router
 
 EXAMPLES = """examples:
   harness config check                                # harness.yaml of this repository
+  harness config check pipelines/careful.yaml         # one pipeline; those in the folder are checked with harness.yaml
   harness config check plano_config.yaml              # Plano's file, or TOML with [router]
   harness config import plano_config.yaml > harness.yaml
 """
@@ -38,19 +42,47 @@ def run(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     root = repository_root(arguments.repo)
     file = arguments.file or arguments.config or find_settings(root)
-    foreign = file is not None and is_foreign(read_mapping(file))
+    data = {} if file is None else read_mapping(file)
+    if file is not None and "phases" in data:
+        return _check_pipeline(file, load_settings(root, arguments.config), arguments.json)
+    foreign = is_foreign(data)
     settings = load_settings(root, None if foreign else file)
     built = gateway_settings(settings, file if foreign else None)
+    pipelines = () if foreign else _check_work(settings)
     if arguments.json:
-        put_json({"ok": True, "file": str(file or "defaults"), "warnings": built.warnings, **_summary(built)})
+        found = {"pipelines": list(pipelines), **_summary(built)}
+        put_json({"ok": True, "file": str(file or "defaults"), "warnings": built.warnings, **found})
         return 0
     for warning in built.warnings:
         say(f"warning: {warning}")
     show(f"{file or 'defaults'}: valid")
     if not foreign:
         show(f"  tiers      {', '.join(f'{tier} → {models[0]}' for tier, models in settings.tiers.items())}")
+        show(f"  pipelines  {', '.join(pipelines)}")
     for name, value in _summary(built).items():
         show(f"  {name:<10} {', '.join(map(str, value)) or 'none'}")
+    return 0
+
+
+def _check_work(settings: Settings) -> tuple[str, ...]:
+    """The names of the pipelines, when they, the routing rules and the executor are right; raises ConfigError."""
+    registry.known_executor(settings.executor, settings, settings.source, ("executor",))
+    build_router(settings)
+    names = tuple(known_pipelines([settings.root / settings.pipelines]))
+    for name in names:
+        registry.pipeline(name, settings)
+    return names
+
+
+def _check_pipeline(file: Path, settings: Settings, as_json: bool) -> int:
+    found = registry.pipeline(str(file), settings)
+    if as_json:
+        put_json({"ok": True, "file": str(file), "warnings": [], "pipeline": found})
+        return 0
+    show(f"{file}: valid")
+    for phase in found.phases:
+        when = f", when {phase.trigger}" if phase.trigger else ""
+        show(f"  {phase.id}: {phase.kind} with {phase.tier or 'the routed tier'}{when}")
     return 0
 
 

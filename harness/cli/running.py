@@ -57,7 +57,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def wished(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """The settings of a repository with the rest of the wishes; raises ConfigError for a tier that it has not."""
+    """The settings of a repository with the rest of the wishes; raises for a tier or a pipeline that it has not."""
     changes: dict[str, Any] = {}
     if arguments.script is not None:
         changes["models"] = settings.models.model_copy(update={"script": arguments.script.resolve()})
@@ -66,6 +66,8 @@ def wished(settings: Settings, arguments: argparse.Namespace) -> Settings:
     for tier in (arguments.planner, arguments.worker, arguments.reviewer):
         if tier is not None:
             settings.pool(tier)
+    if arguments.pipeline is not None:
+        registry.pipeline(arguments.pipeline, settings)
     return settings.model_copy(update=changes)
 
 

@@ -13,6 +13,7 @@ Numeric prefixes order the phases; a phase's kind comes from its name unless `ki
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +35,8 @@ KINDS = {
     "audit": "review",
 }
 """Beginning of a phase's name, without its number → its kind."""
+ORDER = ("plan", "execute", "review")
+"""The kinds of phases, as one follows the other."""
 
 
 class _TaskEntry(Value):
@@ -97,12 +100,13 @@ def read_pipeline(path: Path) -> Pipeline:
     data = dict(read_mapping(path))
     if isinstance(data.get("phases"), list):
         data["phases"] = _listed(data["phases"], where)
+    if isinstance(data.get("phases"), dict):
+        data["phases"] = {str(name): {} if said is None else said for name, said in data["phases"].items()}
     entry: _PipelineEntry = validate(_PipelineEntry, data, where)
     if not entry.phases:
         raise ConfigError(where, ("phases",), "is empty; a pipeline needs at least an execute phase")
     phases = tuple(_phase(name, entry.phases[name], where) for name in sorted(entry.phases, key=_order))
-    if not any(phase.kind == "execute" for phase in phases):
-        raise ConfigError(where, ("phases",), "no phase executes anything; add e.g. `2_execution: {model: haiku}`")
+    _refuse_disorder(phases, where)
     return Pipeline(
         name=entry.name or path.stem,
         description=entry.description,
@@ -111,6 +115,23 @@ def read_pipeline(path: Path) -> Pipeline:
         budget=entry.budget,
         source=where,
     )
+
+
+def _refuse_disorder(phases: tuple[Phase, ...], where: str) -> None:
+    """Plan once at most, execute once, review afterwards: another order would leave work out, or look at nothing."""
+    if not any(phase.kind == "execute" for phase in phases):
+        raise ConfigError(where, ("phases",), "no phase executes anything; add e.g. `2_execution: {model: haiku}`")
+    for earlier, phase in itertools.pairwise(phases):
+        if earlier.kind == phase.kind != "review":
+            cure = "put its tasks into the first; `depends_on` orders them" if phase.kind == "execute" else "remove one"
+            raise ConfigError(where, ("phases", phase.id), f"a second phase of the kind '{phase.kind}'", cure)
+        if ORDER.index(earlier.kind) > ORDER.index(phase.kind):
+            raise ConfigError(
+                where,
+                ("phases", phase.id),
+                f"comes after '{earlier.id}', and {phase.kind} goes before {earlier.kind}",
+                f"phases are taken in the order of their numbers: {', '.join(ORDER)}",
+            )
 
 
 def _listed(phases: list[Any], where: str) -> dict[str, Any]:
@@ -139,6 +160,15 @@ def _phase(name: str, entry: _PhaseEntry, where: str) -> Phase:
             path,
             f"cannot tell a kind from the name '{name}'",
             "add `kind: plan`, `kind: execute` or `kind: review`",
+        )
+    if kind not in ORDER:
+        raise ConfigError(where, (*path, "kind"), str(UnknownName("phase kind", kind, ORDER)))
+    if entry.trigger is not None and kind != "review":
+        raise ConfigError(
+            where,
+            (*path, "trigger"),
+            f"only a review has one, and this phase is '{kind}'",
+            "remove it; a label pipeline:NAME, or a routing rule with `pipeline:`, chooses a pipeline by its issue",
         )
     if entry.tasks and kind != "execute":
         raise ConfigError(where, (*path, "tasks"), f"only an execute phase has tasks, and this one is '{kind}'")

@@ -78,7 +78,7 @@ class Decider:
     async def warm(self) -> None:
         """Load what the configured routes need before the first request waits for it."""
         if self._section.routes and self._matcher is not None:
-            await self._matcher.router(self._with_examples(self._section.routes))
+            await self._matcher.router(self._section.routes)
 
     def target(self, name: str) -> Target | None:
         """The target of a name, aliases followed; None when nothing answers to it."""
@@ -212,7 +212,7 @@ class Decider:
             scenario, reason = self._scenario(asked, chains)
             if scenario != "default":
                 return Choice(chains[scenario], scenario, reason, scenario, by="scenario")
-        wanted = self._with_examples(routes if inline is None else inline)
+        wanted = routes if inline is None else inline
         if wanted and self._matcher is not None:
             found = conversation.turns(asked)
             if not conversation.last_user_text(found):
@@ -224,19 +224,6 @@ class Decider:
                 models = await self._rank(models, route.prefer) if self._rank else tuple(models)
                 return Choice(models, route.name, why, by="inline" if inline else "preference", warnings=warnings)
         return replace(self._fallback(asked, why), warnings=warnings)
-
-    def _with_examples(self, routes: Sequence[Route]) -> tuple[Route, ...]:
-        """Routes without examples that are named like a built-in one borrow its: a few abstract words are too little.
-
-        `code_generation: generating new code, writing functions` alone is far from "build a sortable table".
-        """
-        known = {route.name: route.examples for route in self._advice}
-        return tuple(
-            route.model_copy(update={"examples": known[route.name]})
-            if not route.examples and route.name in known
-            else route
-            for route in routes
-        )
 
     def _scenario(self, asked: Asked, chains: Mapping[str, tuple[str, ...]]) -> tuple[str, str]:
         """A client that marks its own errands (titles, side replies) is believed: their text quotes the user's."""

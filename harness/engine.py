@@ -60,11 +60,11 @@ async def run_issue(
     meter = (meter or Meter(name="day")).child(budget_of(run, deps, wishes), "run")
     run = run.grown(status="running", error=None, hint=None)
     await deps.journal.save(run)
-    _tell(run, deps, "run.started", title=issue.title, pipeline=run.pipeline.name, tier=run.route.tier)
     names = {RUN: run.id, ISSUE: issue.id, "gen_ai.operation.name": "invoke_workflow",
              "gen_ai.workflow.name": run.pipeline.name, "harness.tier": run.route.tier,
              "harness.rule": run.route.rule, "harness.scripted": run.scripted or None}  # fmt: skip
     with deps.spans.span(f"invoke_workflow {run.pipeline.name}", names) as span:
+        _tell(run, deps, "run.started", title=issue.title, pipeline=run.pipeline.name, tier=run.route.tier)
         run = await _to_its_end(_Story(run, deps, meter, log), wishes)
         span.set({"harness.status": run.status, **spent(run.usage)})
         if not run.accepted:

@@ -2,7 +2,7 @@
 
 This is the scheduler's side. It puts one workflow per task into the queue, waits for its result, and never runs a task
 itself; the graph of tasks stays outside DBOS, in the engine and its journal. `serving.py` is the worker's side and
-README.md the whole picture.
+docs/many-machines.md the whole picture.
 """
 
 from __future__ import annotations

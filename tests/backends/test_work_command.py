@@ -18,6 +18,7 @@ import yaml
 
 from harness.cli import main
 from tests.backends.conftest import clone, git
+from tests.fakes.collector import collecting
 from tests.fakes.places import issues, row, told
 
 pytestmark = [pytest.mark.needs_postgres, pytest.mark.timeout(240)]
@@ -44,11 +45,12 @@ class Team:
     def __init__(self, folder: Path, remote: Path, database: str) -> None:
         self.folder, self.remote, self.database = folder, remote, database
         self.workers: list[subprocess.Popen[str]] = []
+        self.variables: dict[str, str] = {}
 
     def environment(self, home: Path) -> dict[str, str]:
         home.mkdir(exist_ok=True)
         url = self.database.replace("harness@", f"harness:{PASSWORD}@")
-        return {"PATH": os.environ["PATH"], "HOME": str(home), "HARNESS_DATABASE_URL": url}
+        return {"PATH": os.environ["PATH"], "HOME": str(home), "HARNESS_DATABASE_URL": url} | self.variables
 
     def place(self, name: str, replies: list[dict[str, Any]], names: list[str] | None = None) -> Path:
         place = clone(self.remote, self.folder / name)
@@ -128,6 +130,25 @@ def test_a_queue_over_two_machines_with_the_flags_of_work(team: Team) -> None:
     ended = {line["issue"]: line["run"] for line in lines if line["event"] == "task.finished"}
     assert ended == {issue: f"{issue}-r1" for issue in names[:3]}
     assert team.steps("") == 0  # all of it is with the scheduler
+
+
+def test_one_trace_leads_over_the_machines(team: Team) -> None:
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="pip install 'beads-harness[otel]'")
+    with collecting() as collector:
+        team.variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        office = team.place("office", [], ["a"])
+        worker = team.worker(writes("a"))
+        process = team.work(office, "--once")
+        _, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(timeout=60)
+    (call, _) = sorted(collector.named("chat"), key=lambda span: span.attributes["harness.turn"])
+    assert collector.lineage(call) == [
+        "invoke_workflow single", "phase execute", "worker", "task", "invoke_agent tool_loop", "chat claude-haiku-5-5",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert {line["trace_id"] for line in lines if line["run"]} == {call.trace}
 
 
 def test_a_machine_killed_mid_task_is_replaced_and_its_paid_turns_are_not_paid_again(team: Team) -> None:

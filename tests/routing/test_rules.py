@@ -208,3 +208,35 @@ def test_any_text_can_be_read(title: str, body: str) -> None:
 
 def test_the_built_in_rules_are_the_same_in_both_their_forms() -> None:
     assert READY.read_text(encoding="utf-8") == built_in_rules.ready(), "python -m tests.tools.built_in_rules"
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Rename dialog crashes when the name is empty",
+        "Rename doesn't update references",
+        "Formatting library fails on empty input",
+        "Generate report times out",
+        "Scaffold command ignores --dir",
+        "CRUD endpoints return 500",
+        "Add button does nothing",
+        "Bump mapping looks wrong",
+        "Typo tolerance in search",
+    ],
+)
+def test_a_report_of_a_fault_is_no_order(title: str) -> None:
+    """Where a title begins with what is broken, nobody asked for that to be done."""
+    assert ask(title) == (None, "")
+
+
+def test_rules_of_the_users_know_reports_too() -> None:
+    own = {"name": "archive", "tier": "haiku", "at": "start", "words": ["archive"], "order": True}
+    rules = load_rules(Settings(routing=RoutingSettings(rules=(own,))))
+    assert rules.ask(Issue(id="x", title="Archive old posts")).tier == "haiku"
+    assert rules.ask(Issue(id="x", title="Archive page crashes")).rule is None
+
+
+def test_a_bad_phrase_of_reports_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text("reports: [crashes!, '...']\n")
+    with pytest.raises(ConfigError, match=r"reports > 1: .* has to begin and end with a word"):
+        load_rules(Settings(root=tmp_path, routing=RoutingSettings(rules_file=Path("rules.yaml"))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from harness.config.targets import Target, WireName
 from harness.gateway.conversation import estimated_tokens
 from harness.gateway.exchange import HOP_BY_HOP, Asked, Decision, Record
 from harness.gateway.filters import Filters
+from harness.gateway.hints import Hints
 from harness.gateway.limits import RateLimiter
 from harness.gateway.prepare import Sendable, prepare
 from harness.gateway.refusal import Refusal
@@ -28,6 +29,7 @@ from harness.models.wire_usage import StreamTap, usage_from
 from harness.types import Usage
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_MISTAKE = frozenset((400, 422))
 _RETRY = frozenset((408, 429, 500, 502, 503, 504, 520, 522, 524, 529))
 
 
@@ -41,6 +43,7 @@ class Relay:
     answered: Callable[[str], None]
     limiter: RateLimiter
     filters: Filters
+    hints: Hints = field(default_factory=Hints)
 
     async def carry(self, asked: Asked, decision: Decision, record: Record, send: Send) -> None:
         """Answer the client; raises Refusal before anything was sent, never after."""
@@ -92,7 +95,7 @@ class Relay:
                 trouble.append(f"{target.name}: {refusal.message}")
                 continue
             try:
-                reply = await self.upstream.post(sent.url, sent.headers, sent.body)
+                reply = await self._post(sent)
                 if reply.status in _RETRY and number < last:
                     problem, wait = f"answered {reply.status}", _retry_after(reply)
                     reply.close()
@@ -110,6 +113,23 @@ class Relay:
         if refused is not None and not record.fallbacks:
             raise refused
         raise Refusal(502, "no model could be reached: " + "; ".join(trouble), code="upstream_unavailable")
+
+    async def _post(self, sent: Sendable) -> Reply:
+        """Ask a model; what of our translation it refuses without need is left out, and it is asked again."""
+        change = sent.translation
+        if change is None:
+            return await self.upstream.post(sent.url, sent.headers, sent.body)
+        body, left_out = self.hints.known(sent.target.name, sent.body)
+        while True:
+            change.dropped = (*change.dropped, *left_out)
+            reply = await self.upstream.post(sent.url, sent.headers, body)
+            if reply.status not in _MISTAKE:
+                return reply
+            lighter = self.hints.refused(sent.target.name, change.provider, body, await reply.peek())
+            if lighter is None:
+                return reply
+            reply.close()
+            body, left_out = lighter[0], (lighter[1],)
 
     async def _whole(
         self,

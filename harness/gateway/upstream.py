@@ -35,6 +35,7 @@ class Reply:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.raw_headers = response.raw_headers
+        self._peeked: bytes | None = None
 
     @property
     def streams(self) -> bool:
@@ -42,6 +43,9 @@ class Reply:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; raises Unreachable when it breaks off."""
+        if self._peeked is not None:
+            yield self._peeked
+            return
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
@@ -53,6 +57,11 @@ class Reply:
     async def read(self) -> bytes:
         """The whole body; raises Unreachable."""
         return b"".join([chunk async for chunk in self.chunks()])
+
+    async def peek(self) -> bytes:
+        """The whole body, which can be read again; raises Unreachable."""
+        self._peeked = await self.read()
+        return self._peeked
 
     def close(self) -> None:
         """Let go: back to the pool when read to its end, hung up otherwise."""

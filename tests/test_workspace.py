@@ -742,6 +742,20 @@ async def test_a_repository_with_submodules(repo: Path, cache: Path, tmp_path: P
     assert (repo / "vendor" / "a.txt").exists()
 
 
+async def test_land_merge_in_a_submodule_and_in_its_linked_worktree(repo: Path, cache: Path, tmp_path: Path) -> None:
+    outer = new_repo(tmp_path / "outer")
+    git(outer, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo), "vendor/sub")
+    inner, linked = outer / "vendor" / "sub", tmp_path / "linked"
+    git(inner, "worktree", "add", "--quiet", "-b", "side", str(linked))
+    for checkout, branch in ((inner, "main"), (linked, "side")):
+        space = await GitWorkspace.open(checkout, cache)
+        made = await edited(space, "t1", await space.resolve("HEAD"), a_txt=f"{branch}\n")
+        await space.land("harness/bd-1", made, branch, "merge", "T", "B")
+        assert git(checkout, "rev-parse", "HEAD") == made
+        assert (checkout / "a.txt").read_text() == f"{branch}\n"
+        assert git(checkout, "status", "--porcelain") == ""
+
+
 async def test_a_sha256_repository(cache: Path, tmp_path: Path) -> None:
     repo = new_repo(tmp_path / "sha", "--object-format=sha256")
     space = await GitWorkspace.open(repo, cache)

@@ -240,8 +240,14 @@ async def _checkouts(door: Door) -> dict[Path, str]:
     for block in listing.split("\0\0"):
         lines = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
         if "branch" in lines and "bare" not in lines:
-            found[Path(lines["worktree"])] = lines["branch"].removeprefix("refs/heads/")
+            found[_checkout_of(door, Path(lines["worktree"]))] = lines["branch"].removeprefix("refs/heads/")
     return {place: branch for place, branch in found.items() if place.is_dir()}
+
+
+def _checkout_of(door: Door, listed: Path) -> Path:
+    """A submodule's git directory is elsewhere, and git lists that one in place of the checkout it belongs to."""
+    elsewhere = door.config.get("core.worktree")
+    return (listed / elsewhere).resolve() if elsewhere and not (listed / ".git").exists() else listed
 
 
 def _git_dir_of(door: Door, place: Path) -> Path:

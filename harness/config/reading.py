@@ -15,6 +15,25 @@ from harness.errors import ConfigError, did_you_mean
 
 M = TypeVar("M")
 
+_EXPECTED = {
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "model_attributes_type": "expected a mapping",
+    "string_type": "expected text",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "decimal_type": "expected a number",
+    "decimal_parsing": "expected a number",
+}
+"""Pydantic's kinds of errors, in the words of somebody who writes YAML."""
+
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
@@ -87,7 +106,8 @@ def validate(kind: type[M] | Any, data: Any, where: str, path: Iterable[str | in
         return TypeAdapter(kind).validate_python(data)  # type: ignore[no-any-return]
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
-        first = problems[0]
+        # A misspelt key is why another is missing, so it is what to tell first.
+        first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
         trail = (*path, *(part for part in first["loc"] if not _is_internal(part)))
         problem = _sentence(kind, first)
         if len(problems) > 1:
@@ -118,10 +138,15 @@ def _sentence(kind: Any, problem: Mapping[str, Any]) -> str:
         return f"unknown key '{name}'{options}{did_you_mean(name, known)}"
     if problem["type"] == "missing":
         return "is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
     got = problem.get("input")
-    shown = f", got {kind_of(got)}" if isinstance(got, dict | list | None) else f", got {str(got)!r:.80}"
-    return message[0].lower() + message[1:] + shown
+    message = _EXPECTED.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
+    message = re.sub("^Input should be ", "has to be ", message)
+    message = message[0].lower() + message[1:]
+    if isinstance(got, dict | list | None):
+        # A check of a whole section has said what is wrong; that it is a section helps nobody.
+        return message if problem["type"] == "value_error" else f"{message}, got {kind_of(got)}"
+    cure = f'; write ["{got}"]' if problem["type"] == "tuple_type" and isinstance(got, str) else ""
+    return f"{message}, got {str(got)!r:.80}{cure}"
 
 
 def _fields_at(kind: Any, loc: Iterable[str | int]) -> list[str]:

@@ -14,6 +14,10 @@ except ImportError:  # pragma: no cover - depends on the platform's wheel
     from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+"""Of `<<: *defaults`, which takes up another mapping's keys; what is said beside it wins."""
+
+
 class _Loader(_BaseLoader):
     """YAML that refuses the same key twice, where plain YAML silently keeps the last."""
 
@@ -21,6 +25,8 @@ class _Loader(_BaseLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
+        if key_node.tag == _MERGE:
+            continue
         key = loader.construct_object(key_node, deep=True)
         if isinstance(key, str | int | float | bool) and key in seen:
             raise yaml.MarkedYAMLError(

@@ -95,7 +95,7 @@ def test_a_missing_reply_is_told_in_the_scripts_words() -> None:
     ([{"text": "a", "error": {"kind": "auth"}}], "or else one error"),
     ([{"text": "a", "turns": [{"text": "b"}]}], "`text` stands beside `turns`"),
     ([{"turns": [{"tools": [{"input": {}}]}]}], "replies > 0 > turns > 0 > tools > 0 > name: is missing"),
-    ([{"error": {"kind": "tired"}}], "replies > 0 > error > kind: input should be 'unavailable'"),
+    ([{"error": {"kind": "tired"}}], "replies > 0 > error > kind: has to be 'unavailable'"),
     ([{"when": {"attempt": "two"}, "text": "a"}], "attempt is a number, a list of numbers, or '2+'"),
     ([{"text": "a", "times": 0}], "replies > 0 > times"),
     ([{"text": "a", "usage": {"input": -1}}], "replies > 0 > usage > input"),

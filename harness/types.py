@@ -258,6 +258,10 @@ class Usage(Value):
         names = type(self).model_fields
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
+    def __sub__(self, other: Usage) -> Usage:
+        names = type(self).model_fields
+        return Usage(**{name: getattr(self, name) - getattr(other, name) for name in names})
+
     @property
     def total_input(self) -> int:
         """All tokens the model read, cached or not."""
@@ -433,6 +437,8 @@ class Run(Value):
     base: str = ""
     """Commit the run started from."""
     base_branch: str | None = None
+    land: Literal["branch", "merge", "pr", "none"] | None = None
+    """How accepted work is handed over, as it was asked for when the run began; None in runs of earlier versions."""
     start: str | None = None
     """Commit the tasks start from, where it is not `base`: the plan's document was committed first."""
     plan: Plan | None = None

@@ -50,6 +50,10 @@ class Database:
         self._db: AsyncConnection[TupleRow] | None = None
         self._lock = anyio.Lock()
 
+    def another(self) -> Database:
+        """A connection more to the same database."""
+        return Database(self._url)
+
     async def prepare(self) -> None:
         """Make the tables; safe for many at once."""
         async with self.transaction() as cursor:

@@ -29,7 +29,7 @@ from harness.errors import ConfigError, HarnessError
 from harness.protocols import Emit
 from harness.redact import redact, redact_json, register
 from harness.spans import Spans
-from harness.types import Budget, Job, TaskResult
+from harness.types import Budget, Job, TaskResult, Usage
 from harness.workspace import GitWorkspace
 from harness.workspace.exchange import Exchange
 
@@ -101,7 +101,8 @@ class DbosBackend:
         bounded = job.model_copy(update={"budget": _smaller(job.budget, meter.left())})
         payload = {"job": redact_json(bounded.model_dump(mode="json")), "trace": self._spans.carrier()}
         await anyio.to_thread.run_sync(self._enqueue, workflow, payload)
-        answer = await self._answer(workflow, job)
+        told = Meter(parent=meter, name="told")
+        answer = await self._answer(workflow, job, told)
         if answer is None:
             await self._forget(job)
             await self._client.delete_workflow_async(workflow)
@@ -119,7 +120,7 @@ class DbosBackend:
         if result.commit is not None:
             await self._collect(job, result.commit)
         await self._forget(job)
-        meter.add(result.usage)
+        told.add(result.usage - told.usage)
         return result
 
     async def aclose(self) -> None:
@@ -153,30 +154,32 @@ class DbosBackend:
             payload,
         )
 
-    async def _answer(self, workflow: str, job: Job) -> dict[str, Any] | None:
-        """The worker's answer; None when the workflow was cancelled."""
+    async def _answer(self, workflow: str, job: Job, told: Meter) -> dict[str, Any] | None:
+        """The worker's answer; None when the workflow was cancelled. What it tells to have used is on `told` at once,
+        so that budgets and whoever waits for a first reply know before the task's end."""
         handle: Any = await self._client.retrieve_workflow_async(workflow)
         answer: dict[str, Any] | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._complain_when_alone)
-            group.start_soon(self._listen, job)
+            group.start_soon(self._listen, job, told)
             try:
                 answer = await handle.get_result(polling_interval_sec=POLL_SECONDS)
             except dbos_error.DBOSAwaitedWorkflowCancelledError:
                 pass
             group.cancel_scope.cancel()
-        await self._relay(job)
+        await self._relay(job, told)
         return answer
 
-    async def _listen(self, job: Job) -> None:
+    async def _listen(self, job: Job, told: Meter) -> None:
         while True:
             await anyio.sleep(POLL_SECONDS)
-            await self._relay(job)
+            await self._relay(job, told)
 
-    async def _relay(self, job: Job) -> None:
+    async def _relay(self, job: Job, told: Meter) -> None:
         """Pass on what the task's worker has told; without the database it comes later, or is missed."""
         try:
             for event in await self._leases.heard(self._exchange.project, job.run_id, job.task.id):
+                told.add(Usage.model_validate(event.data.get("usage", {})))
                 self._emit(event)
         except (psycopg.OperationalError, DatabaseDown) as error:
             log.debug("cannot hear the workers: %s", error)

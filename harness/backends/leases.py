@@ -8,11 +8,16 @@ worker whose row is gone has lost its tasks and must stop them. Times are the da
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
 
 from harness.backends.database import LOCK, Database
 from harness.redact import redact_json
 from harness.types import Event
+
+Bury = Callable[[], Awaitable[set[str]]]
 
 
 class Leases:
@@ -48,17 +53,28 @@ class Leases:
         )
         return int(rows[0][0])
 
-    async def bury(self) -> set[str] | None:
-        """Delete the rows of workers that were silent too long; returns all that are left, or None when somebody else
-        is at it."""
-        async with self._database.transaction() as cursor:
-            await cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))
-            locked = await cursor.fetchone()
-            if not locked or not locked[0]:
-                return None
-            await cursor.execute("DELETE FROM harness.workers WHERE seen < now() - lease")
-            await cursor.execute("SELECT worker FROM harness.workers")
-            return {row[0] for row in await cursor.fetchall()}
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Bury | None]:
+        """Nobody else gives tasks away inside; None when somebody is at it.
+
+        What it yields deletes the rows of workers that were silent too long, and tells who is left.
+        """
+        # A connection of its own: the worker's is needed for its signs of life meanwhile.
+        database = self._database.another()
+        try:
+            async with database.transaction() as cursor:
+                await cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,))
+                locked = await cursor.fetchone()
+
+                async def bury() -> set[str]:
+                    await cursor.execute("DELETE FROM harness.workers WHERE seen < now() - lease")
+                    await cursor.execute("SELECT worker FROM harness.workers")
+                    return {row[0] for row in await cursor.fetchall()}
+
+                yield bury if locked and locked[0] else None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await database.aclose()
 
     async def taken_over(self, workflow: str) -> int:
         """Count one more takeover of a task; returns how many that makes."""

@@ -259,15 +259,16 @@ async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int
 
     A task that has outlived more than `at_most` workers is cancelled instead; None asks and counts nothing.
     """
-    alive = await leases.bury()
-    if alive is None:
-        return []
-    pending = await client.list_workflows_async(
-        status="PENDING", queue_name=queue, load_input=False, load_output=False, app_version=JOBS_VERSION
-    )
-    taken = []
-    for item in pending:
-        if item.executor_id not in alive:
+    async with leases.alone() as bury:
+        if bury is None:
+            return []
+        # Listed before it is asked who lives: who has a task in the list has been alive, however new.
+        pending = await client.list_workflows_async(
+            status="PENDING", queue_name=queue, load_input=False, load_output=False, app_version=JOBS_VERSION
+        )
+        alive = await bury()
+        orphans = [item for item in pending if item.executor_id not in alive]
+        for item in orphans:
             times = await leases.taken_over(item.workflow_id) if at_most is not None else 0
             if at_most is not None and times > at_most:
                 log.warning("giving up %s: it has outlived %d workers", item.workflow_id, times)
@@ -275,8 +276,7 @@ async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int
             else:
                 log.warning("taking over %s from %s", item.workflow_id, item.executor_id)
                 await client.resume_workflow_async(item.workflow_id, queue_name=queue)
-            taken.append(item.workflow_id)
-    return taken
+    return [item.workflow_id for item in orphans]
 
 
 async def tidy(client: DBOSClient, database: Database, queue: str, days: float = KEPT_DAYS) -> int:

@@ -252,6 +252,7 @@ class _Conversation:
                     "tools": shown,
                     "usd": str(usage.cost_usd),
                     "tokens": usage.tokens,
+                    "usage": usage.model_dump(mode="json", exclude_defaults=True),
                 },
             )
         )

@@ -53,6 +53,10 @@ async def main() -> None:
         worker.note(
             Event(run_id=job.run_id, kind="task.started", at=datetime.now(UTC), task_id=name, data={"key": KEY})
         )
+        paid_for = {"requests": 1, "output_tokens": 10}
+        worker.note(
+            Event(run_id=job.run_id, kind="task.turn", at=datetime.now(UTC), task_id=name, data={"usage": paid_for})
+        )
         async with space.worktree(f"{job.run_id}/{name}-{job.round}-1", job.base) as path:
             await proc.run(["sh", "-c", f"echo $$ > {ledger}.{name}.pid; exec sleep {seconds}"], cwd=path)
             (path / f"{name}.txt").write_text(name)

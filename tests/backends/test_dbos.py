@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from harness.backends.database import Database
 from harness.backends.dbos import DbosBackend, base_ref, client_of, result_ref
+from harness.backends.leases import Leases
 from harness.backends.serving import tidy
 from harness.budget import Meter
 from harness.config.settings import Settings
@@ -151,9 +152,22 @@ async def test_what_a_worker_tells_arrives_once_and_redacted(
     await backend.run(a_job("t1", base), Meter())
     await backend.run(a_job("t1", base), Meter())
     await backend.aclose()
-    assert [(event.kind, event.task_id, event.data) for event in events] == [
-        ("task.started", "t1", {"key": "[redacted]"})
-    ]
+    assert [(event.kind, event.task_id) for event in events] == [("task.started", "t1"), ("task.turn", "t1")]
+    assert events[0].data == {"key": "[redacted]"}
+
+
+async def test_what_a_task_uses_is_counted_while_it_is_worked_and_once(
+    machines: Machines, backend: DbosBackend, base: str
+) -> None:
+    machines.start(seconds=3)
+    meter = Meter()
+    async with anyio.create_task_group() as group:
+        group.start_soon(backend.run, a_job("t1", base), meter)
+        with anyio.fail_after(30):
+            while not meter.usage.requests:
+                await anyio.sleep(0.05)
+        assert not machines.lines("done t1")
+    assert (meter.usage.requests, meter.usage.output_tokens) == (1, 10)
 
 
 async def test_a_scheduler_killed_while_waiting_finds_the_result_later(
@@ -368,3 +382,22 @@ async def test_the_database_may_restart(
         await anyio.to_thread.run_sync(restart_postgres)
     assert results[0].status == "done"
     assert len(machines.lines("start t1")) == 1
+
+
+async def test_one_at_a_time_gives_tasks_away(database: str) -> None:
+    """Two that saw the same dead worker would both put its task into the queue: the second while it is worked again."""
+    first, second = Database(database), Database(database)
+    await first.prepare()
+    leases = Leases(first)
+    await leases.begin("dead", "q", 1, 0.0)
+    await leases.begin("alive", "q", 1, 60.0)
+    async with leases.alone() as bury:
+        assert bury is not None
+        assert await leases.renew("alive")  # the signs of life need not wait
+        async with Leases(second).alone() as other:
+            assert other is None
+        assert await bury() == {"alive"}
+    async with Leases(second).alone() as other:
+        assert other is not None
+    for one in (first, second):
+        await one.aclose()

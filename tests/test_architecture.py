@@ -40,7 +40,7 @@ OWNERS = {
     "prometheus_client": {"cli.work_metrics"},
     "psycopg": {"backends.database", "backends.dbos", "backends.serving", "backends.steps"},
     "redis": {"routing.redis_pins"},
-    "rich": {"cli.progress"},
+    "rich": {"cli.pictures", "cli.progress"},
     "starlette": {"executors.model_door", "gateway.app", "gateway.console", "gateway.runs_page"},
     "tokenizers": {"routing.embedding"},
     "uvicorn": {"executors.model_door", "gateway.server"},

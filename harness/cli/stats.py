@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,7 +24,9 @@ EXAMPLES = """examples:
   harness stats --since 30d --json
   harness stats --what-learned        what past outcomes say, key by key
 """
-_MARKS = {"met": "✓ met", "missed": "✗ missed", "unclear": "~ unclear", "not enough data": "· not enough data"}
+_MARKS = {"met": "✓", "missed": "✗", "unclear": "~", "not enough data": "·"}
+_WORDS = {"not enough data": "too few"}
+"""A line of a metric has to fit into 80 columns."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -46,7 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(asdict(stats), indent=2, ensure_ascii=False, allow_nan=False))
     else:
-        print("\n".join(_told(stats)))
+        lines = "\n".join(_told(stats)).split("\n")
+        if sys.stdout.isatty():
+            # Rich takes longer to import than all the rest: only who can see colours pays for it.
+            importlib.import_module("harness.cli.pictures").paint(lines)
+        else:
+            print("\n".join(lines))
     return 0
 
 
@@ -56,11 +64,14 @@ def _told(stats: Stats) -> Iterator[str]:
         return
     yield _head(stats)
     if stats.scripted:
-        yield "A scripted model answered: no API was called, and these figures say nothing of real models."
+        yield "A scripted model answered: no API was called,"
+        yield "and these figures say nothing of real models."
     yield ""
     width = max(len(metric.label) for metric in stats.metrics)
+    yield f"  {'':<{width}} {'now':>7}  {'95 % interval':<15} {'target':<7} {'verdict':<7} {'n':>5}"
     for metric in stats.metrics:
         yield _line(metric, width)
+    yield from _trends(stats, width)
     notes = [f"  {metric.label}: {metric.note}" for metric in stats.metrics if metric.note]
     if notes:
         yield ""
@@ -83,13 +94,36 @@ def _head(stats: Stats) -> str:
 
 def _line(metric: Metric, width: int) -> str:
     value = "–" if metric.value is None else _figure(metric.value, metric.unit)
-    between = ""
-    if metric.low is not None and metric.high is not None:
-        between = f"{_figure(metric.low, metric.unit)} to {_figure(metric.high, metric.unit)}"
     return (
-        f"  {metric.label:<{width}}  {value:>8}  {between:<20}  target {metric.target:<8}  "
-        f"{_MARKS[metric.verdict]:<17}  n={metric.n:<7,} {sparkline(metric.trend)}"
-    ).rstrip()
+        f"{_MARKS[metric.verdict]} {metric.label:<{width}} {value:>7}  {_between(metric):<15} {metric.target:<7} "
+        f"{_WORDS.get(metric.verdict, metric.verdict):<7} {_count(metric.n):>5}"
+    )
+
+
+def _between(metric: Metric) -> str:
+    if metric.low is None or metric.high is None:
+        return ""
+    if metric.unit == "usd":
+        return f"${metric.low:.4f}–{metric.high:.4f}"
+    return f"{metric.low * 100:.1f} to {metric.high * 100:.1f} %"
+
+
+def _count(n: int) -> str:
+    return f"{n:,}" if n < 10_000 else f"{n // 1_000}k"
+
+
+def _trends(stats: Stats, width: int) -> Iterator[str]:
+    """Each metric over the period as bars, with its first and last value."""
+    lines = []
+    for metric in stats.metrics:
+        known = [value for value in metric.trend if value is not None]
+        if len(known) > 1:
+            first, last = (_figure(value, metric.unit) for value in (known[0], known[-1]))
+            lines.append(f"  {metric.label:<{width}}  {sparkline(metric.trend)}  {first} → {last}")
+    if lines:
+        yield ""
+        yield f"Trend, the period in {len(stats.metrics[0].trend)} parts; bars from each metric's lowest to its highest"
+        yield from lines
 
 
 def _figure(value: float, unit: str) -> str:
@@ -130,4 +164,5 @@ def _money(money: Money, cache_share: float | None) -> Iterator[str]:
     if cache_share is not None:
         yield f"  {cache_share:.0%} of input tokens came from a cache"
     if money.baseline:
-        yield "  (estimate: same tokens, that model's prices, no planner, reviewer or failed attempt)"
+        yield "  (an estimate: the same tokens at that model's prices, without planner,"
+        yield "  reviewer and failed attempts)"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 
 from harness import registry
 from harness.cli.common import put_json, say, show
+from harness.cli.pictures import paint
 from harness.config.settings import Settings
 from harness.errors import HarnessError
 from harness.protocols import Deps, Wanted
@@ -30,12 +32,19 @@ async def side_by_side(arguments: argparse.Namespace, settings: Settings) -> int
     if arguments.json:
         put_json({"results": results, "comparison": comparison, "stopped": stopped, "scripted": scripted})
     else:
-        show(*_told(results, tiers, comparison))
+        _show(_told(results, tiers, comparison))
         if stopped:
             show("", f"Stopped: {stopped}. The same command with a larger budget goes on where it stopped.")
         if scripted:
             show("", "A scripted model answered: no API was called, and this says nothing of real models.")
     return 1 if comparison.verdict == "missed" else 0
+
+
+def _show(lines: Iterator[str]) -> None:
+    if sys.stdout.isatty():
+        paint(lines)
+    else:
+        show(*lines)
 
 
 async def _issues(arguments: argparse.Namespace, deps: Deps, cheap: str) -> list[Issue]:

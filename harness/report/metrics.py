@@ -175,7 +175,7 @@ def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enou
         elif not lower:
             unchecked += starts - escalates
     note = (
-        f"{unchecked} tasks not checked for a cheaper tier: it has under {enough} outcomes there" if unchecked else ""
+        f"{unchecked} tasks not checked (under {enough} at a cheaper tier)" if unchecked else ""
     )
     return Raw((n - wrong) / n, *wilson(n - wrong, n), n, note) if n else NOTHING
 

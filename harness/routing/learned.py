@@ -17,13 +17,13 @@ from harness.config.settings import Settings
 from harness.errors import MissingTool
 from harness.outcomes import FILE, Outcomes
 from harness.pricing import cost_of
-from harness.protocols import Considered, Opinion
+from harness.protocols import Opinion
 from harness.records import nano
 from harness.routing.evidence import Belief, Tally, base_rule, believe, keys_of, tally
 from harness.routing.in_flight import EXPLORING, in_flight
 from harness.routing.neighbours import Near, Neighbours, newest
 from harness.routing.weighing import KNOWN, Weighed, trial_odds, weigh
-from harness.types import Issue, TraceLine, Usage
+from harness.types import Considered, Issue, TraceLine, Usage
 
 _TYPICAL = Usage(requests=6, input_tokens=9_000, output_tokens=3_000, cache_read_tokens=60_000)
 """A task's tokens, for the ratio of two tiers' prices where one has no outcomes yet."""

@@ -78,10 +78,25 @@ def test_csv(tmp_path: Path) -> None:
     assert read_rows(path) == [Row("fix it", 1.0, 1.0, 0.5, 10.0)]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_texts_of_several_lines_and_other_delimiters(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "table.txt"
+    lines = [("text", "weak_correct", "strong_correct"), ('"fix it\nthen, test; it"', "0", "1"), ("add it", "1", "1")]
+    path.write_text("\n".join(delimiter.join(line) for line in lines), encoding="utf-8")
+    assert [(row.text, row.weak) for row in read_rows(path)] == [("fix it\nthen, test; it", 0.0), ("add it", 1.0)]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", "text,weak_correct\na,1\n", "line 2: column 'strong_correct' is missing"),
+        ("t.csv", "text,weak_correct\na,1\n", "line 1: no column 'strong_correct'"),
+        ("t.csv", "prompt,weak_correct,strong_correct\na,1,1\n", "line 1: no column 'text'"),
+        ("t.csv", "text,weak_correct,strong_correct\na,1\n", "line 2: strong_correct has no value"),
+        ("t.csv", "text,weak_correct,strong_correct\na,7,1\n", "line 2: weak_correct: 7 is out of bounds"),
+        ("t.csv", "text,weak_correct,strong_correct\na,nan,1\n", "line 2: weak_correct: nan is out of bounds"),
+        ("t.csv", "text,weak_correct,strong_correct,weak_cost\na,1,1,-1\n", "weak_cost: -1 is out of bounds"),
+        ("t.csv", "text,weak_correct,strong_correct,strong_cost\na,1,1,0\n", "strong_cost is 0 throughout"),
+        ("t.csv", "", "is empty"),
         ("t.csv", "text,weak_correct,strong_correct\na,perhaps,1\n", "line 2: weak_correct: 'perhaps' is no number"),
         ("t.jsonl", '{"text": 1}\n{oops\n', "line 2: is not JSON"),
         ("t.jsonl", "[1]\n", "line 1: expected an object"),

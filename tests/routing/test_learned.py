@@ -184,7 +184,7 @@ def test_explores_downward_at_the_logged_propensity(strategy: Strategy, tmp_path
     assert {one.tier for one in kept} == {"sonnet"}
     [odds] = {one.propensity for one in tried}
     assert {one.propensity for one in kept} == {1 - odds}
-    assert FAINT <= odds < 0.8
+    assert FAINT <= odds < 0.9
     assert len(tried) / len(made) == pytest.approx(odds, abs=0.03)
 
 
@@ -310,7 +310,7 @@ def test_expected_cost_is_that_of_the_whole_ladder() -> None:
     ladder = [Belief(8, 2, 8, 2, 1.0), Belief(9, 1, 5, 5, 10.0)]
     weighed = weigh(ladder, 1, [True, True])
     # sonnet: 10, and 10 more in the tenth that fails; haiku: 1, and where it fails sonnet's late half-chance.
-    assert weighed.expected == (pytest.approx(1 + 0.2 * (10 + 0.5 * 10)), pytest.approx(10 + 0.1 * 10))
+    assert weighed.expected == pytest.approx((1 + 0.2 * (10 + 0.5 * 10), 10 + 0.1 * 10))
     assert weighed.best == 0
 
 
@@ -325,7 +325,7 @@ def test_where_both_cost_the_same_the_odds_are_even() -> None:
 
 def test_where_nothing_follows_a_failure_it_costs_what_it_is_said_to() -> None:
     weighed = weigh([Belief(7, 3, 1, 1, 0.0), Belief(9, 1, 1, 1, 0.1)], 1, [True, True], unsolved=1.0)
-    assert weighed.expected == (pytest.approx(0.3), pytest.approx(0.2))
+    assert weighed.expected == pytest.approx((0.3, 0.2))
 
 
 def test_tries_thin_out_as_hope_does() -> None:

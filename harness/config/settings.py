@@ -107,11 +107,11 @@ class RoutingSettings(Value):
     baseline_tier: str = "sonnet"
     """What costs are compared with: the tier you would use for everything."""
     preferences: tuple[RoutePreference, ...] = ()
-    """Routes described in words, asked of issues that no rule fits."""
+    """Routes described in words, asked of issues that no rule fits; `strategies: [preference]` brings its own."""
     preference_threshold: float = Field(0.45, ge=0, le=1)
     """How sure a described route must be."""
     strategies: tuple[str, ...] = ()
-    """Extra strategies (`package.module:Name`), asked after `learned`."""
+    """Strategies asked after `learned`: `preference` (described routes), or your own (`package.module:Name`)."""
     learned: LearnedSettings = LearnedSettings()
 
     @model_validator(mode="after")

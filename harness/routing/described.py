@@ -1,6 +1,13 @@
-"""The `preference` strategy: the route whose description an issue fits, from `routing.preferences`."""
+"""The `preference` strategy: the route whose description an issue fits.
+
+Routes are those of `routing > preferences`; without any, `routing > strategies: [preference]` goes by `tiers.yaml`.
+"""
 
 from __future__ import annotations
+
+from importlib.resources import files
+
+import yaml
 
 from harness.config.settings import RoutePreference, Settings
 from harness.routing.preferences import PreferenceRouter
@@ -18,8 +25,9 @@ class PreferenceStrategy:
     def __init__(self, settings: Settings) -> None:
         routing = settings.routing
         self._tiers = settings.tiers
-        self._routes = {route.name: route for route in routing.preferences}
-        self._router = PreferenceRouter(routing.preferences, routing.preference_threshold)
+        routes = routing.preferences or tuple(route for route in built_in_routes() if route.tier in settings.tiers)
+        self._routes = {route.name: route for route in routes}
+        self._router = PreferenceRouter(routes, routing.preference_threshold)
 
     def consider(self, issue: Issue) -> Considered:
         match = self._router.classify(f"{issue.title}\n{issue.body[:BODY_READ]}".strip())
@@ -39,3 +47,9 @@ class PreferenceStrategy:
         if route.tier in self._tiers:
             return route.tier
         return next((tier for tier, pool in self._tiers.items() if set(pool) & set(route.models)), None)
+
+
+def built_in_routes() -> tuple[RoutePreference, ...]:
+    """Kinds of issues, described with examples, each with its tier."""
+    rows = yaml.safe_load((files("harness.routing") / "tiers.yaml").read_text("utf-8"))
+    return tuple(RoutePreference.model_validate(row) for row in rows)

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 ORDERS = ("label", "complexity")
 """Strategies whose word is final."""
+PREFERENCE = "preference"
+"""What `routing > strategies` calls the described routes."""
 
 SINGLE, PLANNED = "single", "plan-execute-review"
 MANY_FILES = 4
@@ -215,15 +217,24 @@ def build_router(
 
 
 def _later(settings: Settings) -> tuple[Strategy, ...]:
-    described = settings.routing.preferences
-    own = tuple(_own(target, number, settings) for number, target in enumerate(settings.routing.strategies))
-    return ((_load("harness.routing.described:PreferenceStrategy", settings),) if described else ()) + own
+    """Described routes, by themselves first, or where `strategies` names them; then the user's own."""
+    wanted, described = settings.routing.strategies, settings.routing.preferences
+    first = (_described(settings),) if described and PREFERENCE not in wanted else ()
+    return first + tuple(
+        _described(settings) if target == PREFERENCE else _own(target, number, settings)
+        for number, target in enumerate(wanted)
+    )
+
+
+def _described(settings: Settings) -> Strategy:
+    made: Strategy = _load("harness.routing.described:PreferenceStrategy", settings)
+    return made
 
 
 def _own(target: str, number: int, settings: Settings) -> Strategy:
     path = ("routing", "strategies", number)
     if ":" not in target:
-        raise ConfigError(settings.source, path, f"'{target}' is no strategy; write package.module:Name")
+        raise ConfigError(settings.source, path, f"'{target}' is no strategy; write preference or package.module:Name")
     try:
         made: Strategy = _load(target, settings)
     except ModuleNotFoundError as error:

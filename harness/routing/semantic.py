@@ -36,13 +36,15 @@ SHARPNESS = 2.0
 """Of the meaning kernel exp(-SHARPNESS · (1 - cosine))."""
 WORDS = 0.1
 """Weight of shared words beside meaning."""
-RIDGE, RIDGE_OF_REQUESTS = 0.3, 2.0
+RIDGE, RIDGE_OF_REQUESTS = 0.3, 3.0
 """Requests that a route takes up are less certain than its own words."""
+ENOUGH = 2.0
+"""With so many examples of its own a route takes up requests by half."""
 REGRESSION, MEAN, NEAREST = 2.0, 1.0, 0.5
 MAX_POINTS = 6_000
 """Beyond this a route's later examples are left out, evenly: solving takes points³."""
 TEMPERATURE = 26.0
-FIT, FOREIGN, CROWD, BIAS = 15.0, 4.0, 0.6, 0.25
+FIT, FOREIGN, CROWD, BIAS = 15.0, 4.0, 0.65, 0.5
 """Logistic calibration of `fit`: of the best route's score, of the nearest request that no route takes up, and of the
 logarithm of the number of routes."""
 
@@ -59,7 +61,8 @@ class SemanticClassifier:
         self._starts = np.flatnonzero(np.diff(owners, prepend=-1))
         self._encoder, self._kinds = encode or encoder(), kinds()
         vectors = self._encoder.phrases(texts)
-        self._shares, self._foreign = self._kinds.taken(vectors, self._starts)
+        shares, self._foreign = self._kinds.taken(vectors, self._starts)
+        self._shares = shares * np.array([ENOUGH / (ENOUGH + len(route.examples)) for route in routes], np.float32)
         self._taken = np.flatnonzero(self._shares.max(1))
         own = _unit(vectors - COMMON * self._kinds.typical_name)
         self._points = np.concatenate([own, _unit(self._kinds.requests - COMMON * self._kinds.typical_request)])

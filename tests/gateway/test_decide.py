@@ -258,24 +258,25 @@ def test_spans_have_the_genai_attributes() -> None:
 
 ABSTRACT = [
     {
-        "name": "complex_reasoning",
+        "name": "one",
         "description": "complex reasoning tasks, multi-step analysis",
         "models": ["openai/a"],
     },
-    {"name": "code_generation", "description": "generating new code, writing functions", "models": ["openai/b"]},
+    {"name": "two", "description": "generating new code, writing functions", "models": ["openai/b"]},
 ]
 REQUESTS = {
-    "Write a Python function that implements binary search on a sorted array": "code_generation",
-    "Explain the trade-offs between microservices and monolithic architectures": "complex_reasoning",
-    "Create a REST API endpoint in Rust using actix-web that handles user registration": "code_generation",
-    "Build a React component that renders a sortable data table": "code_generation",
-    "Write a REST API in Go using Gin": "code_generation",
+    "Write a Python function that implements binary search on a sorted array": "two",
+    "Explain the trade-offs between microservices and monolithic architectures": "one",
+    "Create a REST API endpoint in Rust using actix-web that handles user registration": "two",
+    "Build a React component that renders a sortable data table": "two",
+    "Write a REST API in Go using Gin": "two",
     "What is the capital of France?": None,
+    "Hello": None,
 }
 
 
-def test_two_abstract_routes_named_like_built_in_ones_are_found(wire: WireServer) -> None:
-    """Without borrowed examples every one of these is passed by: the descriptions alone are too far off."""
+def test_two_abstract_routes_under_any_name_are_found(wire: WireServer) -> None:
+    """By description alone, without the kinds of requests that it names, these are passed by or mistaken."""
     rows = [{"model": "openai/*", "base_url": wire.url, "api_key": "k"}]
     with RunningGateway({"models": rows, "routes": ABSTRACT}) as running:
         for text, route in REQUESTS.items():

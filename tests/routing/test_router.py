@@ -155,6 +155,26 @@ def test_a_silent_past_changes_nothing_but_the_trace() -> None:
     assert any(line.rule == "learned" for line in decision.trace)
 
 
+@pytest.mark.parametrize(
+    ("title", "rule", "tier"),
+    [
+        ("The importer dies with a KeyError when a row has no price", "bug", "sonnet"),
+        ("Two workers sometimes claim the same job at once", "concurrency", "opus"),
+    ],
+)
+def test_preference_has_routes_of_its_own(title: str, rule: str, tier: str) -> None:
+    pytest.importorskip("onnxruntime")
+    decision = router(strategies=("preference",)).route(Issue(id="x", title=title))
+    assert (decision.strategy, decision.rule, decision.tier) == ("preference", rule, tier)
+    assert router().route(Issue(id="x", title=title)).strategy == "default"
+
+
+def test_preference_in_the_list_is_asked_once_and_with_the_users_routes() -> None:
+    routes = (RoutePreference(name="database", description="slow SQL queries and database indexes", tier="opus"),)
+    decision = router(preferences=routes, strategies=("preference",)).route(Issue(id="x", title="Dark mode"))
+    assert len([line for line in decision.trace if line.rule.startswith("preference")]) == 1
+
+
 def test_described_routes_are_asked_before_the_default() -> None:
     routes = (
         RoutePreference(name="database", description="slow SQL queries and database indexes", tier="opus"),
@@ -183,7 +203,7 @@ class Mine:
 def test_a_strategy_of_ones_own_is_named_in_the_settings() -> None:
     decision = router(strategies=("tests.routing.test_router:Mine",)).route(Issue(id="x", title="Do it"))
     assert (decision.strategy, decision.tier) == ("mine", "haiku")
-    for target, problem in (("mine", "write package.module:Name"), ("no_such:X", "cannot import"), ("json:X", "X")):
+    for target, problem in (("mine", "or package.module:Name"), ("no_such:X", "cannot import"), ("json:X", "X")):
         with pytest.raises(ConfigError, match=problem):
             router(strategies=(target,))
 

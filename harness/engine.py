@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from harness.budget import Meter
 from harness.config.settings import Settings
@@ -39,9 +39,10 @@ class Wishes(Value):
     planner: str | None = None
     worker: str | None = None
     reviewer: str | None = None
+    executor: str | None = None
     budget: Budget = Budget()
-    land: bool = True
-    """False keeps the work on the run's own branches and tells the tracker nothing."""
+    land: Literal["branch", "merge", "pr", "none"] | None = None
+    """`none` keeps the work on the run's own branches and tells the tracker nothing."""
 
 
 AS_CONFIGURED = Wishes()
@@ -58,31 +59,32 @@ async def run_issue(
     run = await unfinished(issue.id, deps) or await begin(issue, deps, load_pipeline, wishes)
     log = StepLog(deps.journal, run.id)
     meter = (meter or Meter(name="day")).child(budget_of(run, deps, wishes), "run")
-    run = run.grown(status="running", error=None, hint=None)
+    run = run.grown(status="running", error=None, hint=None, land=wishes.land or run.land)
     await deps.journal.save(run)
     names = {RUN: run.id, ISSUE: issue.id, "gen_ai.operation.name": "invoke_workflow",
              "gen_ai.workflow.name": run.pipeline.name, "harness.tier": run.route.tier,
              "harness.rule": run.route.rule, "harness.scripted": run.scripted or None}  # fmt: skip
     with deps.spans.span(f"invoke_workflow {run.pipeline.name}", names) as span:
         _tell(run, deps, "run.started", title=issue.title, pipeline=run.pipeline.name, tier=run.route.tier)
-        run = await _to_its_end(_Story(run, deps, meter, log), wishes)
+        run = await _to_its_end(_Story(run, deps, meter, log))
         span.set({"harness.status": run.status, **spent(run.usage)})
         if not run.accepted:
             span.fail(run.status, run.error or "")
     return run
 
 
-async def _to_its_end(story: _Story, wishes: Wishes) -> Run:
+async def _to_its_end(story: _Story) -> Run:
     """The story told, landed where it is accepted, and saved, whatever it came to."""
     deps, log = story.deps, story.log
     try:
         run = await story.tell()
-        run = await land(run, deps, log) if run.status == "running" and wishes.land else _closed(run)
-    except (BudgetExceeded, ModelUnavailable, Interrupted, PlanError) as trouble:
-        run = story.run.grown(status=_status_of(trouble), error=trouble.message, hint=trouble.hint)
+        run = await land(run, deps, log) if run.status == "running" and run.land != "none" else _closed(run)
     except HarnessError as trouble:
-        await deps.journal.save(story.run.grown(status="interrupted", error=trouble.message, hint=trouble.hint))
-        raise
+        trouble.hint = trouble.hint and trouble.hint.replace("RUN", story.run.id)
+        run = story.run.grown(status=_status_of(trouble), error=trouble.message, hint=trouble.hint)
+        if not isinstance(trouble, BudgetExceeded | ModelUnavailable | Interrupted | PlanError):
+            await deps.journal.save(run)
+            raise
     run = run.grown(finished_at=datetime.now(UTC))
     await deps.journal.save(run)
     _tell(run, deps, "run.finished", status=run.status, error=run.error, usd=str(run.usage.cost_usd))
@@ -131,6 +133,8 @@ class _Story:
         files = await deps.workspace.files(run.base)
         if run.plan is None:
             run = run.grown(plan=static_plan(run, phase, files, tuple(deps.settings.tiers)))
+            if (planning := run.pipeline.phase("plan")) is not None:
+                run = await write_output(run, planning, deps, self.log)
         assert run.plan is not None
         await self._grow(run)
         _tell(run, deps, "plan", tasks=[task.model_dump(mode="json", include=_DAG) for task in run.plan.tasks])
@@ -177,6 +181,7 @@ async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: W
         repo=str(deps.workspace.repo),
         base=await deps.workspace.resolve("HEAD"),
         base_branch=await deps.workspace.branch(),
+        land=wishes.land or deps.settings.land,
         started_at=datetime.now(UTC),
         scripted=deps.models.scripted,
     )
@@ -184,7 +189,7 @@ async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: W
 
 
 def staffed(pipeline: Pipeline, route: RouteDecision, settings: Settings, wishes: Wishes) -> Pipeline:
-    """The pipeline with every phase's tier decided.
+    """The pipeline with every phase's tier and executor decided.
 
     The command line wins; then an explicit `model:` label, for the workers; then the pipeline; then the settings. A
     planner is never weaker than the tier the issue was routed to.
@@ -199,9 +204,11 @@ def staffed(pipeline: Pipeline, route: RouteDecision, settings: Settings, wishes
         labelled = route.tier if route.strategy == "label" else None
         return wishes.worker or settings.worker or labelled or phase.tier or route.tier
 
-    return pipeline.model_copy(
-        update={"phases": tuple(phase.model_copy(update={"tier": tier(phase)}) for phase in pipeline.phases)}
-    )
+    def staff(phase: Phase) -> Phase:
+        executor = wishes.executor or phase.executor or settings.executor if phase.kind == "execute" else None
+        return phase.model_copy(update={"tier": tier(phase), "executor": executor})
+
+    return pipeline.model_copy(update={"phases": tuple(map(staff, pipeline.phases))})
 
 
 def budget_of(run: Run, deps: Deps, wishes: Wishes) -> Budget:
@@ -242,11 +249,12 @@ async def land(run: Run, deps: Deps, log: StepLog) -> Run:
     """The accepted work handed over, the tracker told, findings outside this issue filed; each of them once."""
     assert run.integration is not None
     title, commit = f"{run.issue.id}: {run.issue.title}", run.integration.commit
-    _tell(run, deps, "land", mode=deps.settings.land)
+    mode = run.land or deps.settings.land
+    _tell(run, deps, "land", mode=mode)
 
     async def hand_over() -> Landing:
         branch = f"harness/{run.issue.id}"
-        return await deps.workspace.land(branch, commit, run.base_branch, deps.settings.land, title, report_text(run))
+        return await deps.workspace.land(branch, commit, run.base_branch, mode, title, report_text(run))
 
     landing = await log.step("land", Landing, hand_over)
     run = run.grown(landing=landing, status="done")

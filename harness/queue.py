@@ -24,7 +24,7 @@ from harness.engine import LoadPipeline, Wishes, run_issue
 from harness.errors import HarnessError, Interrupted
 from harness.protocols import Deps, Wanted
 from harness.stop import Stop, run_lock
-from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, begun, verdict
+from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, begun, refuse_detached, verdict
 from harness.types import Event, Issue, Run, Usage, Value
 
 ATTENTION_SECONDS = 1.0
@@ -117,7 +117,11 @@ class Queue:
         return self._halt is not None
 
     async def recover(self) -> list[str]:
-        """Take back what workers that are gone still hold; their runs go on first."""
+        """Take back what workers that are gone still hold; their runs go on first.
+
+        Raises for what would fail every issue in the end.
+        """
+        await refuse_detached(self.deps)
         self._first = await take_back(self._claims, self.deps)
         return self._first
 

@@ -29,6 +29,7 @@ from harness.errors import (
 from harness.protocols import Deps
 from harness.stop import run_lock
 from harness.types import UNFINISHED, Issue, Run
+from harness.workspace.landing import detached
 
 Kind = Literal["done", "failed", "rejected", "released"]
 
@@ -72,6 +73,12 @@ def verdict(end: Run | HarnessError) -> Kind:
     if end.status == "failed" or end.status == "rejected":
         return end.status
     return "released"
+
+
+async def refuse_detached(deps: Deps) -> None:
+    """Raise GitError where accepted work could not be merged in the end: now, and not after it is paid for."""
+    if deps.settings.land == "merge" and await deps.workspace.branch() is None:
+        raise detached()
 
 
 async def begun(issue_id: str, deps: Deps) -> Run | None:
@@ -170,6 +177,8 @@ async def take_issue(
     issue = await deps.tracker.get(issue_id)
     if issue.status == "closed":
         raise TrackerError(f"{issue_id} is closed", f"reopen it first, e.g.: bd reopen {issue_id}")
+    if await begun(issue.id, deps) is None:
+        await refuse_detached(deps)
     taker = Taker(deps)
     with run_lock(deps.settings.state, f"issue-{issue.id}"):
         mine = await taker.claim(issue.id) or await taker.take_over(issue)
@@ -190,7 +199,7 @@ def _reason(end: End) -> str:
         cure = f"\n{end.trouble.hint}" if end.trouble.hint and not isinstance(end.trouble, EVERYBODYS) else ""
         return f"{'stopped' if end.kind == 'released' else end.kind}: {end.trouble.message}{cure}"
     assert end.run is not None
-    cure = f"\n{end.run.hint.replace('RUN', end.run.id)}" if end.run.hint else ""
+    cure = f"\n{end.run.hint}" if end.run.hint else ""
     kept = (
         f"\nFinished work is kept on branches harness/{end.run.id}/…" if any(r.commit for r in end.run.results) else ""
     )

@@ -14,6 +14,7 @@ import anyio
 from harness import registry
 from harness.cli.common import say, settings_from
 from harness.cli.database import database_from, database_option
+from harness.cli.options import count, dollars
 from harness.cli.progress import progress
 from harness.config.settings import Settings
 from harness.engine import Wishes
@@ -36,8 +37,8 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     for role in ("planner", "worker", "reviewer"):
         parser.add_argument(f"--{role}", metavar="TIER", help=f"the {role}'s tier")
     parser.add_argument("--executor", metavar="NAME", help="tool_loop, claude_code, or a command preset such as codex")
-    parser.add_argument("--max-parallel", type=int, metavar="N", help="tasks at the same time")
-    parser.add_argument("--budget-usd", type=Decimal, metavar="USD", help="stop in good order at this cost")
+    parser.add_argument("--max-parallel", type=count, metavar="N", help="tasks at the same time")
+    parser.add_argument("--budget-usd", type=dollars, metavar="USD", help="stop in good order at this cost")
     parser.add_argument("--land", choices=("branch", "merge", "pr"), help="how accepted work is handed over")
     parser.add_argument("--backend", metavar="NAME", help="where tasks run: local, or dbos for many machines")
     database_option(parser)
@@ -77,7 +78,9 @@ def wishes_of(arguments: argparse.Namespace) -> Wishes:
         planner=arguments.planner,
         worker=arguments.worker,
         reviewer=arguments.reviewer,
+        executor=arguments.executor,
         budget=Budget(usd=arguments.budget_usd),
+        land=arguments.land,
     )
 
 
@@ -94,8 +97,9 @@ def exit_code(run: Run) -> int:
 async def _take(issue_id: str, arguments: argparse.Namespace, settings: Settings, deps: Deps, stop: Stop) -> Run:
     for run in await deps.journal.runs(issue=issue_id):
         stop.clear(run.id)
-        if run.status in UNFINISHED and wishes_of(arguments) != Wishes(budget=Budget(usd=arguments.budget_usd)):
-            say(f"{run.id} goes on as it was begun; other tiers or another pipeline need a new run")
+        wishes = wishes_of(arguments)
+        if run.status in UNFINISHED and wishes != Wishes(budget=wishes.budget, land=wishes.land):
+            say(f"{run.id} goes on as it was begun; other tiers, executors or pipelines need a new run")
             say(f"  → harness forget {run.id}, then the same command begins anew")
     return await take_issue(issue_id, deps, partial(registry.pipeline, settings=settings), wishes_of(arguments))
 
@@ -152,7 +156,7 @@ def summary_lines(run: Run, settings: Settings) -> list[str]:
     """A finished run for people."""
     lines = ["", f"{run.id}  {run.issue.title}", f"  {run.status}" + (f": {run.error}" if run.error else "")]
     if run.hint:
-        lines.append(f"  → {run.hint.replace('RUN', run.id)}")
+        lines.append(f"  → {run.hint}")
     lines += [f"  warning: {warning}" for warning in run.route.warnings]
     width = max((len(result.task_id) for result in run.results), default=0)
     for result in run.results:

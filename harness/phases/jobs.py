@@ -38,6 +38,7 @@ class Jobs:
 
     @property
     def executor(self) -> str:
+        # Runs of earlier versions have not written it down.
         return self.phase.executor or self.deps.settings.executor
 
     def make(self, task: Task, base: str, feedback: str = "", round: int = 0, tier: str | None = None) -> Job:

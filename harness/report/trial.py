@@ -117,7 +117,7 @@ async def _one(issue: Issue, tier: str, deps: Deps, meter: Meter) -> Run:
         source="experiment",
     )
     copy = issue.model_copy(update={"id": name})
-    return await run_issue(copy, forced, lambda _: pipeline, Wishes(worker=tier, land=False), meter)
+    return await run_issue(copy, forced, lambda _: pipeline, Wishes(worker=tier, land="none"), meter)
 
 
 def result_of(run: Run, issue: Issue, tier: str) -> Result:

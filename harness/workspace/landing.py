@@ -77,7 +77,7 @@ def _mark(name: str) -> str:
 
 async def _land_merge(door: Door, merge: Merge, name: str, commit: str, into: str | None, title: str) -> Landing:
     if into is None:
-        raise GitError("HEAD is detached, so there is no branch to merge into", "git switch BRANCH, or --land branch")
+        raise detached()
     ref = f"refs/heads/{into}"
     for _ in range(TRIES):
         tip = await _tip(door, ref)
@@ -95,8 +95,12 @@ async def _land_merge(door: Door, merge: Merge, name: str, commit: str, into: st
             moved = "" if merged.commit == commit else f"{into} had moved; merged on top of it without a conflict"
             return Landing(mode="merge", branch=name, commit=merged.commit, into=into, note=moved)
     raise GitError(
-        f"{into} was moved {TRIES} times while harness merged into it", "stop what moves it, then: harness resume"
+        f"{into} was moved {TRIES} times while harness merged into it", "stop what moves it, then: harness resume RUN"
     )
+
+
+def detached() -> GitError:
+    return GitError("HEAD is detached, so there is no branch to merge into", "git switch BRANCH, or --land branch")
 
 
 async def _advance(door: Door, into: str, old: str, new: str) -> bool:
@@ -133,7 +137,7 @@ async def _update(door: Door, into: str, old: str, new: str, moved: list[Path]) 
 
 
 async def _refuse_unless_clean(door: Door, place: Path, into: str, old: str, new: str) -> None:
-    cure = f"commit or stash there, then: harness resume; or take the work yourself: git merge {new[:12]}"
+    cure = f"commit or stash there, then: harness resume RUN; or take the work yourself: git merge {new[:12]}"
     for key, what in (("core.sparsecheckout", "a sparse checkout"), ("core.splitindex", "a split index")):
         if door.config.get(key, "false").lower() not in ("false", "no", "off", "0", ""):
             raise GitError(f"{place} has {into} checked out with {what}, which harness does not touch",

@@ -101,7 +101,7 @@ async def worked(office: Path, watch: Callable[[object], None] = lambda event: N
     settings = load_settings(office, None, {"backend": "dbos", "max_parallel": 3})
     issue = Issue(id="i-1", title="Three files", labels=("pipeline:plan-execute-review",))
     async with registry.build(settings, [watch]) as deps:
-        return await run_issue(issue, deps, lambda name: registry.pipeline(name, settings), Wishes(land=False))
+        return await run_issue(issue, deps, lambda name: registry.pipeline(name, settings), Wishes(land="none"))
 
 
 async def test_a_run_over_two_machines(workers: Workers, tmp_path: Path, remote: Path, database: str) -> None:

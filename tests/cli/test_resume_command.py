@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from tests.fakes.places import git
 
 SCRIPT = """
 defaults: {{seconds: {seconds}}}
@@ -90,3 +91,46 @@ def test_warnings_of_routing_are_told_by_run_too(repo: Path, capsys: pytest.Capt
     assert "warning: label 'model:gpt9' names no tier" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "warning: label 'model:gpt9' names no tier" in capsys.readouterr().out
+
+
+def test_a_run_lands_as_it_was_asked_to_however_it_goes_on(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (repo / "README.md").write_text("edited meanwhile\n")
+    assert main(_run(repo, "run", "r-1", "--land", "merge")) == 2
+    hint = json.loads(capsys.readouterr().out)["error"]["hint"]
+    assert "harness resume r-1-r1" in hint
+    git(repo, "checkout", "--", "README.md")
+    assert main(_run(repo, "resume", "r-1-r1")) == 0
+    assert json.loads(capsys.readouterr().out)["landing"]["mode"] == "merge"
+    assert git(repo, "show", "HEAD:done.txt") == "done"
+
+
+def test_a_word_on_landing_wins_over_how_the_run_was_begun(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (repo / "README.md").write_text("edited meanwhile\n")
+    assert main(_run(repo, "run", "r-1", "--land", "merge")) == 2
+    capsys.readouterr()
+    assert main(_run(repo, "resume", "r-1-r1", "--land", "branch")) == 0
+    assert json.loads(capsys.readouterr().out)["landing"]["mode"] == "branch"
+
+
+@pytest.mark.parametrize("command", [["run", "r-1"], ["work", "--once"]])
+def test_merging_into_no_branch_is_refused_before_anything_is_claimed(
+    repo: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    queue = (repo / ".beads" / "issues.jsonl").read_bytes()
+    git(repo, "checkout", "-q", "--detach")
+    assert main(_run(repo, *command, "--land", "merge")) == 2
+    assert "detached" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert (repo / ".beads" / "issues.jsonl").read_bytes() == queue
+
+
+PIPELINE = """
+phases:
+  1_planning: {model: opus, output: task_breakdown.md}
+  2_execution: {model: haiku, tasks: [{name: Write it, file: done.txt}]}
+"""
+
+
+def test_tasks_of_a_pipelines_own_are_written_down_as_a_plan_would_be(repo: Path) -> None:
+    (repo.parent / "own.yaml").write_text(PIPELINE)
+    assert main(_run(repo, "run", "r-1", "--pipeline", str(repo.parent / "own.yaml"))) == 0
+    assert "Write it" in (repo / ".harness" / "runs" / "r-1-r1" / "task_breakdown.md").read_text()

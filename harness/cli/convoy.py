@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import anyio
 
 from harness import registry
 from harness.cli.common import common_options, put_json, say, settings_from, show
+from harness.cli.options import dollars
 from harness.config.settings import Settings
 from harness.convoy import (
     PIPELINE,
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     deploy.add_argument("--via", choices=("harness", "gastown"), default="harness",
                         help="do it here (default), or sling each issue to a polecat of its tier")  # fmt: skip
-    deploy.add_argument("--budget-usd", type=Decimal, metavar="USD", help="stop in good order at this cost")
+    deploy.add_argument("--budget-usd", type=dollars, metavar="USD", help="stop in good order at this cost")
     deploy.add_argument("--pipeline", default=PIPELINE, metavar="NAME", help=f"default: {PIPELINE}")
     deploy.add_argument("--watch", action="store_true", help="with --via gastown: go on until the convoy is done")
     deploy.add_argument("--dry-run", action="store_true", help="show what would be done")

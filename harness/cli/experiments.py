@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ import anyio
 
 from harness.cli.common import common_options, put_json, repository_root, say, settings_from, show
 from harness.cli.evaluation import told
-from harness.cli.options import since
+from harness.cli.options import count, dollars, since
 from harness.errors import HarnessError
 from harness.outcomes import Outcomes
 from harness.records import Outcome, as_dict, usd
@@ -37,7 +37,7 @@ EXAMPLES = """examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|rate|export|run|evaluate")
     listed = actions.add_parser("list", help="attempts, newest first")
-    listed.add_argument("-n", type=int, default=30, metavar="N", help="how many (default: 30)")
+    listed.add_argument("-n", type=count, default=30, metavar="N", help="how many (default: 30)")
     listed.add_argument("--since", type=since, default=0, metavar="PERIOD", help="30d, 12h, 4w or a date")
     rated = actions.add_parser("rate", help="say how good the work was, 1 to 5; it counts above the reviewer's verdict")
     rated.add_argument("id", metavar="ID", help="of an attempt (or its beginning), a run or an issue")
@@ -51,9 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     tried = actions.add_parser("run", help="the same issues on several tiers, side by side; nothing lands")
     tried.add_argument("--issues", metavar="ID,ID", help="default: ready issues that routing gives to the first tier")
     tried.add_argument("--tiers", default="haiku,sonnet", metavar="A,B", help="cheap first (default: haiku,sonnet)")
-    tried.add_argument("-n", type=int, default=10, metavar="N", help="issues (default: 10)")
+    tried.add_argument("-n", type=count, default=10, metavar="N", help="issues (default: 10)")
     tried.add_argument(
-        "--budget-usd", type=_money, metavar="X", help="stop, keeping what is finished, at so many dollars"
+        "--budget-usd", type=_budget, metavar="X", help="stop, keeping what is finished, at so many dollars"
     )
     judged = actions.add_parser("evaluate", help="evaluate routing on a table of weak and strong outcomes")
     judged.add_argument("file", type=Path, metavar="FILE", help=".csv or .jsonl, or an export of this command")
@@ -116,22 +116,24 @@ def _rate(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.output is not None and arguments.output.suffix not in (".jsonl", ".csv"):
+        raise HarnessError(f"{arguments.output}: which form is that?", "name a file that ends in .jsonl or .csv")
     with _store(arguments) as store:
         records = (as_dict(outcome) for outcome in store.latest(since=arguments.since))
         if arguments.output is None:
-            count = _write(records, sys.stdout, "jsonl")
+            written = _write(records, sys.stdout, "jsonl")
         else:
             try:
                 with arguments.output.open("w", encoding="utf-8", newline="") as file:
-                    count = _write(records, file, "csv" if arguments.output.suffix == ".csv" else "jsonl")
+                    written = _write(records, file, "csv" if arguments.output.suffix == ".csv" else "jsonl")
             except OSError as error:
                 raise HarnessError(
                     f"{arguments.output}: cannot be written: {error.strerror}", "name another file"
                 ) from None
     if arguments.json and arguments.output is not None:
-        put_json({"path": str(arguments.output), "records": count})
+        put_json({"path": str(arguments.output), "records": written})
     else:
-        say(f"{count:,} records")
+        say(f"{written:,} records")
     return 0
 
 
@@ -172,11 +174,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
 
 
-def _money(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"'{text}' is no amount of dollars: write e.g. 2.50") from None
-    if not amount.is_finite() or amount <= 0:
-        raise argparse.ArgumentTypeError("the budget must be above zero")
-    return amount
+def _budget(text: str) -> Decimal:
+    if amount := dollars(text):
+        return amount
+    raise argparse.ArgumentTypeError("the budget must be above zero")

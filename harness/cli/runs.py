@@ -7,6 +7,7 @@ import argparse
 import anyio
 
 from harness.cli.common import common_options, put_json, say, settings_from, show
+from harness.cli.options import count
 from harness.config.settings import Settings
 from harness.errors import HarnessError, did_you_mean
 from harness.journal import SqliteJournal
@@ -21,7 +22,7 @@ EXAMPLES = """examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     common_options(parser)
     parser.add_argument("--active", action="store_true", help="only runs that are not finished")
-    parser.add_argument("-n", "--limit", type=int, metavar="N", help="at most this many")
+    parser.add_argument("-n", "--limit", type=count, metavar="N", help="at most this many")
 
 
 def run(arguments: argparse.Namespace) -> int:

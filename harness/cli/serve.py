@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from harness.cli.common import common_options, repository_root, say
+from harness.cli.options import port
 from harness.config.gateway import gateway_settings, is_foreign
 from harness.config.reading import environment, read_mapping
 from harness.config.settings import Settings, load_settings
@@ -33,7 +34,7 @@ EXAMPLES = """examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     common_options(parser)
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1); any other needs gateway > tokens")
-    parser.add_argument("--port", type=int, help="port (default: 3456; 0 takes a free one)")
+    parser.add_argument("--port", type=port, help="port (default: 3456; 0 takes a free one)")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
 
 
@@ -52,8 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in built.warnings:
         say(f"warning: {warning}")
     sockets = listen(built.section.host, built.section.port)
-    host, port = sockets.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    host, bound = sockets.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     token = console_token(settings)
     gateway = build_gateway(built, settings)
     app = application(gateway, [*console.routes(gateway), *_more_routes(settings, token)])

@@ -14,6 +14,7 @@ from harness.budget import Meter
 from harness.cli.common import common_options, put_json, say, settings_from
 from harness.cli.database import database_from, database_option
 from harness.cli.lines import lines, log_option
+from harness.cli.options import count
 from harness.protocols import Deps, Emit, Steps
 from harness.types import Job, TaskResult
 from harness.worker import do_job
@@ -36,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exchange", metavar="REMOTE", help="git remote for commits (default: origin)")
     log_option(parser)
     parser.add_argument(
-        "--parallel", type=int, metavar="N", help="tasks at once on this machine (default: max_parallel)"
+        "--parallel", type=count, metavar="N", help="tasks at once on this machine (default: max_parallel)"
     )
 
 

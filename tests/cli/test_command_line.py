@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from harness.cli import COMMANDS, main
+from harness.cli.options import dollars, since
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -101,3 +103,37 @@ def test_an_answer_that_cannot_be_written_is_an_error(option: str, tmp_path: Pat
     ended = _shell(f"harness route --title x {option} > /dev/full", tmp_path)
     assert ended.returncode == 2
     assert "free some space" in ended.stderr and "Traceback" not in ended.stderr and "ignored" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convoy", "deploy", "hq-cv-abc", "--budget-usd", "nan"],
+        ["experiments", "run", "--budget-usd", "0"],
+        ["experiments", "list", "-n", "-3"],
+        ["experiments", "list", "--since", "1e999d"],
+        ["experiments", "export", "-o", "records.xml"],
+        ["run", "a-1", "--budget-usd", "-1"],
+        ["run", "a-1", "--budget-usd", "nan"],
+        ["run", "a-1", "--budget-usd", "much"],
+        ["run", "a-1", "--budget-usd", "1e999999999"],
+        ["run", "a-1", "--max-parallel", "0"],
+        ["runs", "-n", "0"],
+        ["serve", "--port", "99999"],
+        ["serve", "--port", "-1"],
+        ["worker", "--parallel", "none"],
+    ],
+)
+def test_numbers_that_cannot_be_are_the_caller_s_mistake(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--repo", str(tmp_path)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_dollars() -> None:
+    assert dollars("$2.50") == dollars("2.50") == Decimal("2.50")
+
+
+def test_a_period_longer_than_time_is_all_of_it() -> None:
+    assert since("1e9d") == 0

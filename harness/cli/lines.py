@@ -16,14 +16,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.cli.common import jsonable, say, saying
+from harness.cli.wording import plain_line
 from harness.protocols import Emit
 from harness.redact import redact, redact_json
 from harness.spans import place
 from harness.types import Event
 
 NAMES = ("run", "issue", "phase", "task")
-TOLD = ("run.started", "task.finished", "run.finished")
-"""Events that people are shown."""
 
 
 def log_option(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +45,10 @@ def lines(as_json: bool) -> Iterator[Emit]:
 
 
 def people(event: Event) -> None:
-    """The few events that matter, a short line each."""
-    if event.kind in TOLD:
-        facts = " ".join(
-            f"{key}={value}" for key, value in event.data.items() if isinstance(value, str | int) and value
-        )
-        say(f"{event.at.astimezone():%H:%M:%S}  {event.run_id}  {event.task_id or ''}  {event.kind}  {redact(facts)}")
+    """A short line for each event that matters to a person."""
+    line = plain_line(event)
+    if line:
+        say(f"{event.at.astimezone():%H:%M:%S}  {redact(line)}")
 
 
 def machines(event: Event) -> None:

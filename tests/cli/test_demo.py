@@ -134,7 +134,7 @@ def test_outcomes_and_reports_are_there(demo: Demo) -> None:
 
 def test_it_says_that_nothing_real_was_called(demo: Demo) -> None:
     assert demo.told["scripted"] and "no API was called" in demo.told["note"]
-    assert "ld-3-r1: done" in demo.progress and "attempt 3 by sonnet: passed" in demo.progress
+    assert "\nld-3-r1  done, $" in demo.progress and ": attempt 3 by sonnet: passed" in demo.progress
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 
 from harness import proc, registry
 from harness.config.reading import environment, read_mapping
-from harness.config.settings import Settings
+from harness.config.settings import RoutePreference, Settings
 from harness.errors import HarnessError
 from harness.protocols import Wanted
+from harness.routing.preferences import best_classifier
 from harness.sandbox import probe
 from harness.shipped import shipped
 from harness.trackers import gastown, hooks
@@ -55,7 +57,7 @@ class Finding(Value):
 async def examine(settings: Settings) -> list[Finding]:
     """Try everything that the harness may use in this repository, side by side; in the order of their importance."""
     checks: tuple[Callable[[Settings], Awaitable[list[Finding]]], ...] = (
-        _git, _sandbox, _tracker, _hooks, _models, _gastown, _agents, _plugin,
+        _git, _sandbox, _tracker, _hooks, _models, _described_routes, _gastown, _agents, _plugin,
     )  # fmt: skip
     found: dict[int, list[Finding]] = {}
 
@@ -137,6 +139,16 @@ async def _models(settings: Settings) -> list[Finding]:
             findings.append(Finding(name=provider, state="missing", detail=f"no {name} in the environment; {serves}",
                                     cure=f"export {name}=…", needed=True))  # fmt: skip
     return findings
+
+
+async def _described_routes(settings: Settings) -> list[Finding]:
+    """Whether `harness serve` and described routes go by meaning, or by words alone."""
+    routes = settings.routing.preferences[:1] or (RoutePreference(name="code", description="writing code"),)
+    made = await anyio.to_thread.run_sync(best_classifier, routes)
+    if made.note:
+        cure = "pip install --force-reinstall onnxruntime tokenizers numpy"
+        return [Finding(name="described routes", state="missing", detail=made.note, cure=cure)]
+    return [Finding(name="described routes", state="works", detail="told apart by meaning, without a network")]
 
 
 async def _gastown(settings: Settings) -> list[Finding]:

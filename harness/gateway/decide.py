@@ -119,6 +119,8 @@ class Decider:
         self, choice: Choice, settled: tuple[Session, Settled | None] | None, found: tuple[Target, ...]
     ) -> Decision:
         session, kept = settled or (None, None)
+        problem = self._affinity.problem if session and self._affinity else None
+        alone = (f"{problem}; the session is not pinned",) if problem else ()
         return Decision(
             found,
             choice.route,
@@ -129,7 +131,7 @@ class Decider:
             bool(kept and kept.pinned),
             bool(kept and kept.switched),
             session if kept else None,
-            choice.warnings,
+            (*choice.warnings, *alone),
         )
 
     async def _choose(

@@ -235,11 +235,13 @@ def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tu
 
 
 def decision_headers(model: str, decision: Decision) -> list[tuple[bytes, bytes]]:
-    """`x-harness-model`, `-route`, `-reason`: which model, and why."""
+    """`x-harness-model`, `-route`, `-reason`: which model, and why; `-warning`: what could not be asked."""
+    warned = [(b"x-harness-warning", _header("; ".join(decision.warnings)))] if decision.warnings else []
     return [
         (b"x-harness-model", _header(model)),
         (b"x-harness-route", _header(decision.route or "none")),
         (b"x-harness-reason", _header(decision.reason)),
+        *warned,
     ]
 
 

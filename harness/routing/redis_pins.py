@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import redis.asyncio
 from pydantic import ValidationError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from harness.errors import ConfigError
 from harness.routing.affinity import StoreDown
@@ -14,6 +18,8 @@ from harness.routing.switching import Pin
 
 NAMESPACE = "plano:affinity:"
 """Plano's own, with Plano's field names inside: replicas of both can share sessions."""
+SILENT_SECONDS = 10.0
+"""After Redis let a request wait in vain, later ones do without it for so long: they would all wait."""
 
 
 class RedisPins:
@@ -29,6 +35,7 @@ class RedisPins:
         where: str = "session_cache",
     ) -> None:
         self.ttl_seconds = ttl_seconds
+        self._silent_until = 0.0
         try:
             self._redis = redis.asyncio.Redis.from_url(
                 url,
@@ -43,32 +50,38 @@ class RedisPins:
             ) from None
 
     async def get(self, key: str) -> Pin | None:
-        try:
+        with self._door():
             return _decoded(await self._redis.get(NAMESPACE + key))
-        except (RedisError, OSError) as error:
-            raise _down(error) from None
 
     async def put(self, key: str, pin: Pin, ttl_seconds: float | None = None) -> None:
         seconds = _whole(self.ttl_seconds if ttl_seconds is None else ttl_seconds)
-        try:
+        with self._door():
             await self._redis.set(NAMESPACE + key, pin.model_dump_json(), ex=seconds)
-        except (RedisError, OSError) as error:
-            raise _down(error) from None
 
     async def add(self, key: str, pin: Pin) -> Pin:
-        try:
-            name, value, seconds = NAMESPACE + key, pin.model_dump_json(), _whole(self.ttl_seconds)
+        name, value, seconds = NAMESPACE + key, pin.model_dump_json(), _whole(self.ttl_seconds)
+        with self._door():
             if await self._redis.set(name, value, ex=seconds, nx=True):
                 return pin
             present = _decoded(await self._redis.get(name))
             if present is None:  # unreadable, or expired in between
                 await self._redis.set(name, value, ex=seconds)
             return present or pin
-        except (RedisError, OSError) as error:
-            raise _down(error) from None
 
     async def aclose(self) -> None:
         await self._redis.aclose()
+
+    @contextmanager
+    def _door(self) -> Iterator[None]:
+        """Redis's troubles as StoreDown. One that lets callers wait is not asked again for a while."""
+        if time.monotonic() < self._silent_until:
+            raise _down("TimeoutError")
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            if isinstance(error, (RedisTimeout, TimeoutError)):
+                self._silent_until = time.monotonic() + SILENT_SECONDS
+            raise _down(type(error).__name__) from None
 
 
 def _decoded(value: bytes | str | None) -> Pin | None:
@@ -83,7 +96,5 @@ def _whole(seconds: float) -> int:
     return max(1, math.ceil(seconds))
 
 
-def _down(error: Exception) -> StoreDown:
-    return StoreDown(
-        f"Redis does not answer ({type(error).__name__})", "is it running, and is session_cache.url right?"
-    )
+def _down(trouble: str) -> StoreDown:
+    return StoreDown(f"Redis does not answer ({trouble})", "is it running, and is session_cache.url right?")

@@ -54,6 +54,7 @@ from harness.routing.switching import (
 from harness.routing.turns import from_messages
 from harness.types import Usage
 from tests.conformance import cases
+from tests.fakes.catalogue import Catalogue
 
 KINDS = (
     "cached_input_rate", "constants", "implicit_session_key", "implicit_session_key.relation",
@@ -68,17 +69,6 @@ KINDS = (
 )  # fmt: skip
 NOW = 1_000_000.0
 SESSION = Session(id="s1", key="s1", explicit=True)
-
-
-class Catalogue:
-    """A metrics source as the configuration would hold it."""
-
-    def __init__(self, provider: str, type: str = "cost", aliases: Mapping[str, str] | None = None) -> None:
-        self.type, self.provider = type, provider
-        self.url: str | None = None
-        self.query: str | None = None
-        self.refresh_interval: float | None = None
-        self.model_aliases = aliases or {}
 
 
 def dec(value: float | str) -> Decimal:

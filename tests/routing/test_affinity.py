@@ -88,3 +88,18 @@ async def test_without_redis_requests_are_routed_as_if_new() -> None:
         assert (await affinity.settle(SESSION, SECOND)).models == SECOND.models
         assert affinity.problem and "secret" not in affinity.problem
         await affinity.aclose()
+
+
+async def test_a_silent_redis_delays_one_request_and_not_all() -> None:
+    """It takes connections and answers nothing: whoever comes after the first that waited goes on without it."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = RedisPins(f"redis://127.0.0.1:{silent.getsockname()[1]}", answer_seconds=0.2)
+        affinity = Affinity(store)
+        assert await affinity.held(SESSION) is None
+        first = affinity.problem
+        silent.close()  # asked again, it would now refuse, and say so
+        assert (await affinity.settle(SESSION, FIRST)).models == FIRST.models
+        assert first is not None and affinity.problem == "Redis does not answer (TimeoutError)"
+        await affinity.aclose()

@@ -8,7 +8,7 @@ import pytest
 from harness.routing.feeds import Feeds
 from harness.routing.selection import BadCatalogue, Metrics, order, parse
 from harness.routing.switching import Rates
-from tests.conformance.test_routing import Catalogue
+from tests.fakes.catalogue import Catalogue
 
 POOL = ("x/dear", "x/unknown", "x/cheap")
 PAYLOAD = {

@@ -12,11 +12,13 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config.pipelines import load_pipeline
 from harness.config.settings import Settings
 from harness.errors import ConfigError, PlanError, UnknownName, did_you_mean
+from harness.shipped import shipped
 from harness.trackers.detect import detect
 from harness.types import Event, Phase, Pipeline, Plan
 
@@ -55,6 +57,8 @@ def find(kind: str, name: str, table: Mapping[str, str]) -> Any:
 def pipeline(name: str, settings: Settings) -> Pipeline:
     """A pipeline by name or file, its tiers, triggers, executors and own tasks checked; raises ConfigError."""
     loaded = load_pipeline(name, [settings.root / settings.pipelines])
+    if Path(loaded.source).parent == shipped("pipelines"):
+        loaded = _in_our_tiers(loaded, settings)
     for phase in loaded.phases:
         path: tuple[str, ...] = ("phases", phase.id)
         if phase.tier is not None and phase.tier not in settings.tiers:
@@ -67,6 +71,11 @@ def pipeline(name: str, settings: Settings) -> Pipeline:
         if phase.tasks:
             _check_tasks(phase, settings, loaded.source, (*path, "tasks"))
     return loaded
+
+
+def _in_our_tiers(built_in: Pipeline, settings: Settings) -> Pipeline:
+    phases = (phase.model_copy(update={"tier": phase.tier and settings.meant(phase.tier)}) for phase in built_in.phases)
+    return built_in.model_copy(update={"phases": tuple(phases)})
 
 
 def _check_tasks(phase: Phase, settings: Settings, where: str, path: tuple[str, ...]) -> None:

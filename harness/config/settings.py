@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,11 @@ DEFAULT_TIERS: dict[str, tuple[str, ...]] = {
     "sonnet": ("anthropic/claude-sonnet-5-5",),
     "opus": ("anthropic/claude-opus-5-5",),
 }
+
+
+ROLES = {"planner": "sonnet", "reviewer": "opus"}
+ROUTING_ROLES = {"default_tier": "sonnet", "baseline_tier": "sonnet"}
+"""Roles and their tiers among the default ones; among others it is the cheapest, middle or strongest in their place."""
 
 
 class TrackerSettings(Value):
@@ -102,9 +107,9 @@ class RoutingSettings(Value):
     """Rules asked before the built-in patterns; a rule with a built-in's name replaces it."""
     rules_file: Path | None = None
     """Replaces the built-in `rules.yaml` altogether."""
-    default_tier: str = "sonnet"
+    default_tier: str = ROUTING_ROLES["default_tier"]
     """Where nothing else says anything of an issue."""
-    baseline_tier: str = "sonnet"
+    baseline_tier: str = ROUTING_ROLES["baseline_tier"]
     """What costs are compared with: the tier you would use for everything."""
     preferences: tuple[RoutePreference, ...] = ()
     """Routes described in words, asked of issues that no rule fits; `strategies: [preference]` brings its own."""
@@ -211,12 +216,13 @@ class Settings(Value):
     version: Literal[1] = 1
     tracker: TrackerSettings = TrackerSettings()
     tiers: dict[str, tuple[str, ...]] = DEFAULT_TIERS
-    """Ordered from cheap to strong; each maps to `provider/model` names in the order in which they are tried."""
-    planner: str = "sonnet"
+    """Ordered from cheap to strong; each maps to `provider/model` names in the order in which they are tried. With
+    names of your own, the cheapest, middle and strongest stand in where a default says haiku, sonnet or opus."""
+    planner: str = ROLES["planner"]
     """The tier that splits an issue into tasks; a stronger routed tier stands above it."""
     worker: str | None = None
     """The tier that does the tasks; None takes the routed tier."""
-    reviewer: str = "opus"
+    reviewer: str = ROLES["reviewer"]
     """The tier that reviews what the pipeline's trigger picks."""
     executor: str = "tool_loop"
     """Who does a task: `tool_loop`, `claude_code`, `codex`, `opencode`, `aider`, or one of `executors`."""
@@ -294,6 +300,10 @@ class Settings(Value):
             )
         return TierPool(tier=tier, models=self.tiers[tier])
 
+    def meant(self, tier: str) -> str:
+        """The tier that a shipped file means by `haiku`, `sonnet` or `opus`, also where the tiers have other names."""
+        return tier if tier in self.tiers else _meant(tier, tuple(self.tiers), self.routing.default_tier)
+
     def ladder(self, tier: str) -> tuple[TierPool, ...]:
         """The tier and all stronger ones, cheap → strong."""
         first = self.pool(tier)
@@ -306,9 +316,31 @@ class Settings(Value):
         return self.root / ".harness"
 
 
+def _meant(tier: str, names: Sequence[str], otherwise: str) -> str:
+    return {"haiku": names[0], "opus": names[-1]}.get(tier, otherwise)
+
+
+def _with_roles(data: dict[str, Any]) -> dict[str, Any]:
+    """The same, and roles that the file gives to no tier given to one of its own, where the default is none of them."""
+    names = tuple(data["tiers"]) if isinstance(data.get("tiers"), dict) else ()
+    routing = data.get("routing", {})
+    if not names or not isinstance(routing, dict):
+        return data
+    middle = names[len(names) // 2]
+    roles = {role: _meant(tier, names, middle) for role, tier in ROLES.items() if tier not in names}
+    asked = {role: _meant(tier, names, middle) for role, tier in ROUTING_ROLES.items() if tier not in names}
+    return {**roles, **data, "routing": {**asked, **routing}}
+
+
 def find_settings(root: Path) -> Path | None:
-    """The repository's settings file, or None."""
-    return next((root / name for name in FILE_NAMES if (root / name).is_file()), None)
+    """The repository's settings file, or None; raises ConfigError where there are several.
+
+    What is there and cannot be read, such as a link that leads nowhere, is found too: reading it says so.
+    """
+    found = [root / name for name in FILE_NAMES if (root / name).exists() or (root / name).is_symlink()]
+    if len(found) > 1:
+        raise ConfigError(str(found[0]), (), f"there is {found[1]} as well", "keep one of the two")
+    return found[0] if found else None
 
 
 def load_settings(
@@ -327,6 +359,7 @@ def load_settings(
     data = expand(data, environment() if variables is None else variables, where)
     if isinstance(data.get("tiers"), dict):
         data["tiers"] = {tier: [m] if isinstance(m, str) else m for tier, m in data["tiers"].items()}
+    data = _with_roles(data)
     for key in ("root", "source"):
         if key in data:
             raise ConfigError(where, (key,), "is found, not configured; remove it")

@@ -215,8 +215,7 @@ class _Tiers(NamedTuple):
         if tier in names:
             return tier
         if self.lenient:
-            default = self.settings.routing.default_tier
-            return {"haiku": names[0], "opus": names[-1]}.get(tier, default)
+            return self.settings.meant(tier)
         raise ConfigError(where, path, f"no tier '{tier}'; known: {', '.join(names)}{did_you_mean(tier, names)}")
 
 

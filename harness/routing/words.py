@@ -164,8 +164,8 @@ def _words(chunk: str) -> Iterator[Word]:
     if not plain:
         return
     if _NAME.search(chunk.rstrip(".:!?'*")):
-        whole = plain.strip("`").lower().removesuffix("()")
-        yield Word(whole, tuple(match[0].lower() for match in _WORD.finditer(plain)))
+        if whole := plain.strip("`").lower().removesuffix("()"):
+            yield Word(whole, tuple(match[0].lower() for match in _WORD.finditer(plain)))
         return
     for match in _WORD.finditer(plain):
         yield Word(match[0].lower(), joined="-" in plain)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.config.settings import RoutingSettings, Settings
@@ -199,6 +199,7 @@ def test_nothing_in_a_real_queue_is_too_much() -> None:
     assert any(verdict.rule for verdict in found)
 
 
+@example("`", "`()`")
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_any_text_can_be_read(title: str, body: str) -> None:
     verdict = RULES.ask(Issue(id="x", title=title, body=body))

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from harness.cli.common import common_options, jsonable, put_json, say, settings_from, show
+from harness.cli.common import common_options, jsonable, one_line, put_json, say, settings_from, show
 from harness.config.reading import validate
 from harness.config.settings import Settings
 from harness.errors import ConfigError, HarnessError
@@ -128,7 +128,7 @@ def _document(issue: Issue, decision: RouteDecision, settings: Settings) -> dict
 
 
 def _lines(issue: Issue, decision: RouteDecision, settings: Settings, explain: bool) -> Iterator[str]:
-    yield f"{issue.id}  {issue.title}".strip()
+    yield f"{issue.id}  {one_line(issue.title)}".strip()
     rest = f", then {', '.join(decision.candidates[1:])}" if len(decision.candidates) > 1 else ""
     yield f"  tier      {decision.tier}  ({decision.model}{rest})"
     yield f"  pipeline  {decision.pipeline}"

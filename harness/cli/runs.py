@@ -6,7 +6,7 @@ import argparse
 
 import anyio
 
-from harness.cli.common import common_options, put_json, say, settings_from, show
+from harness.cli.common import common_options, one_line, put_json, say, settings_from, show
 from harness.cli.options import count
 from harness.config.settings import Settings
 from harness.errors import HarnessError, did_you_mean
@@ -35,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     width = max((len(item.id) for item in found), default=0)
     for item in found:
         when = item.started_at.astimezone().strftime("%Y-%m-%d %H:%M") if item.started_at else "-"
-        show(f"{item.id:<{width}}  {item.status:<11}  {when}  ${item.usage.cost_usd:>8.4f}  {item.issue.title}")
+        show(
+            f"{item.id:<{width}}  {item.status:<11}  {when}  ${item.usage.cost_usd:>8.4f}  {one_line(item.issue.title)}"
+        )
     return 0
 
 

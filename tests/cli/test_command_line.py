@@ -137,3 +137,14 @@ def test_dollars() -> None:
 
 def test_a_period_longer_than_time_is_all_of_it() -> None:
     assert since("1e9d") == 0
+
+
+@pytest.mark.parametrize("mark", ["\x1b[2J", "\x07", "\x9b31m", "\u202e", "\r"])
+def test_titles_cannot_steer_a_terminal(mark: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    title = f"Fix {mark}typo\nin README"
+    assert main(["route", "--title", title, "--label", f"model:{mark}", "--repo", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert mark not in out + err
+    assert out.splitlines()[0].endswith("typo in README")
+    assert main(["route", "--title", title, "--repo", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["issue"]["title"] == title

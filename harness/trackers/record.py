@@ -75,7 +75,7 @@ def issue(record: Record, source: str, blocked_by: Iterable[str] | None = None) 
         title=str(record.get("title") or ""),
         body=_body(record),
         labels=tuple(str(label) for label in record.get("labels") or ()),
-        type=str(record.get("issue_type") or "task"),
+        type=_type(record),
         priority=_priority(record.get("priority")),
         status=str(record.get("status") or "open"),
         assignee=record.get("assignee") or None,
@@ -88,13 +88,17 @@ def issue(record: Record, source: str, blocked_by: Iterable[str] | None = None) 
     )
 
 
+def _type(record: Record) -> str:
+    return str(record.get("issue_type") or "task").lower()
+
+
 def takeable(record: Record, now: datetime) -> bool:
     """Open, nobody's, somebody's work, and not put off until later. Blockers are not looked at."""
     put_off = moment(record.get("defer_until"))
     return (
         record.get("status", "open") == "open"
         and not record.get("assignee")
-        and record.get("issue_type") not in BOOKKEEPING
+        and _type(record) not in BOOKKEEPING
         and BOOKKEEPING_LABELS.isdisjoint(record.get("labels") or ())
         and not record.get("ephemeral")
         and not record.get("pinned")

@@ -59,6 +59,11 @@ async def test_a_last_line_without_end_and_the_files_mode(
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+async def test_a_type_is_the_same_in_any_case(tracker: Callable[[bytes], JsonlTracker]) -> None:
+    rows = b'{"id": "a", "title": "A", "issue_type": "Epic"}\n{"id": "b", "title": "B", "issue_type": "Molecule"}\n'
+    assert [(issue.id, issue.type) for issue in await tracker(rows).ready(Wanted())] == [("a", "epic")]
+
+
 async def test_a_refused_claim_writes_nothing(tracker: Callable[[bytes], JsonlTracker], tmp_path: Path) -> None:
     keeper = tracker(ONE + TWO)
     await keeper.claim("bd-1", "them")

@@ -73,3 +73,14 @@ def run_lock(state: Path, run_id: str) -> Iterator[None]:
                 f"{run_id} is being worked on by another process", "watch it: harness runs --active"
             ) from None
         yield
+
+
+def let_go(state: Path, run_id: str) -> bool:
+    """Whether a run was held by a process that has ended; False when one holds it, and when none ever did."""
+    try:
+        with (state / "locks" / f"{slug(run_id, 120)}.lock").open("rb") as handle:
+            # Shared, so that two who look do not see each other.
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False

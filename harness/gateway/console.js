@@ -7,6 +7,18 @@
   let picked = null;
   let waiting = false;
   let again = false;
+  let told = { post: null, text: "" };
+
+  // What was picked and told outlives the page's parts, which are replaced whenever the run moves.
+  const restore = () => {
+    const place = document.getElementById("answer");
+    const button = live.querySelector("button[data-post]");
+    if (place && button && button.dataset.post === told.post) {
+      place.textContent = ` ${told.text}`;
+      button.disabled = told.done;
+    }
+    pick();
+  };
 
   const pick = () => {
     const filter = document.getElementById("filter");
@@ -27,7 +39,7 @@
         live.innerHTML = await answer.text();
         const box = live.querySelector(".scroll");
         if (box) box.scrollLeft = scroll;
-        pick();
+        restore();
       }
     } finally {
       waiting = false;
@@ -55,9 +67,8 @@
     const answer = await fetch(button.dataset.post, {
       method: "POST", credentials: "same-origin", headers: { "X-Harness-Console": "1" },
     });
-    const told = await answer.json();
-    const place = document.getElementById("answer");
-    if (place) place.textContent = " " + (told.message ?? told.error ?? "");
-    if (!answer.ok) button.disabled = false;
+    const said = await answer.json();
+    told = { post: button.dataset.post, text: said.message ?? said.error ?? "", done: answer.ok };
+    restore();
   });
 })();

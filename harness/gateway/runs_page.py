@@ -25,8 +25,8 @@ from harness.config.settings import Settings
 from harness.gateway.runs_view import run_list, run_page, run_state, runs_page, shell
 from harness.journal import SqliteJournal
 from harness.markup import STYLE
-from harness.stop import Stop
-from harness.types import Event, Run
+from harness.stop import Stop, let_go
+from harness.types import UNFINISHED, Event, Run
 
 COOKIE = "harness_console"
 POLL_SECONDS = 0.4
@@ -221,8 +221,12 @@ class Console:
         run, refused = await self._acting(request)
         if run is None:
             return refused
+        if run.status not in UNFINISHED:
+            problem = f"it is {run.status}: there is nothing to go on with; begin anew: harness run {run.issue.id}"
+            return JSONResponse({"error": problem}, 409, headers=_HEADERS)
         await anyio.to_thread.run_sync(self._resume, run.id)
-        return JSONResponse({"message": "Resumed: nothing is paid twice."}, headers=_HEADERS)
+        told = f"Resumed: nothing is paid twice. If it does not go on: .harness/runs/{run.id}/resume.log"
+        return JSONResponse({"message": told}, headers=_HEADERS)
 
     def _resume(self, run_id: str) -> None:
         """Start `harness resume` on its own: it outlives the console."""
@@ -281,12 +285,18 @@ class Console:
 
     async def _runs(self) -> list[Run]:
         journal = self._journal()
-        return await journal.runs(limit=RUNS_SHOWN) if journal else []
+        return [self._seen(run) for run in await journal.runs(limit=RUNS_SHOWN)] if journal else []
 
     async def _load(self, request: Request) -> tuple[Run, list[tuple[int, Event]]] | None:
         journal, run_id = self._journal(), request.path_params["run_id"]
         run = await journal.load(run_id) if journal else None
-        return (run, await journal.events(run.id)) if journal and run else None
+        return (self._seen(run), await journal.events(run.id)) if journal and run else None
+
+    def _seen(self, run: Run) -> Run:
+        """The run; one that the journal says is running, but whose process has ended, as interrupted."""
+        if run.status == "running" and let_go(self._settings.state, f"issue-{run.issue.id}"):
+            return run.grown(status="interrupted", error="its process has ended")
+        return run
 
 
 def _missing(request: Request) -> Response:

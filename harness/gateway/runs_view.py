@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from harness.drawing import graph
 from harness.markup import Html, join, tag
-from harness.types import Event, Run
+from harness.types import UNFINISHED, Event, Run
 
 MOODS = {
     "done": "good", "failed": "bad", "rejected": "bad", "over_budget": "warn", "interrupted": "warn",
@@ -192,7 +192,7 @@ def _card(run: Run) -> Html:
 def _actions(run: Run, allowed: bool) -> Html | None:
     if run.status == "running":
         what, words = "cancel", "Stop after the current steps"
-    elif run.status in ("interrupted", "over_budget", "failed", "cancelled"):
+    elif run.status in UNFINISHED:
         what, words = "resume", "Resume"
     else:
         return None

@@ -10,7 +10,7 @@ def next_steps(run: Run) -> list[Html]:
     """One to four steps, the most useful first."""
     steps = {
         "done": _done, "failed": _failed, "rejected": _rejected, "over_budget": _over_budget,
-        "interrupted": _interrupted, "cancelled": _interrupted, "running": _running,
+        "interrupted": _interrupted, "cancelled": _anew, "running": _running,
     }[run.status](run)  # fmt: skip
     if run.hint and run.status != "done":
         steps.insert(0, join((run.hint[0].upper() + run.hint[1:],)))
@@ -44,11 +44,11 @@ def _failed(run: Run) -> list[Html]:
             ("See what verification said: ", [(tag("a", f"task {name}", href=f"#task-{name}"), " ") for name in failed])
         )
     ]
-    steps = steps if failed else []
-    steps.append(
-        _step("With the cause removed, go on where it stopped; nothing is paid twice: ", f"harness resume {run.id}")
-    )
-    return steps
+    return [*(steps if failed else []), *_anew(run)]
+
+
+def _anew(run: Run) -> list[Html]:
+    return [_step("With the cause removed, or more said in the issue, begin anew: ", f"harness run {run.issue.id}")]
 
 
 def _rejected(run: Run) -> list[Html]:

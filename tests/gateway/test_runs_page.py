@@ -19,7 +19,7 @@ from harness.gateway.runs_view import Live
 from harness.journal import SqliteJournal
 from harness.report.html import run_report
 from harness.report.period import report_of
-from harness.stop import Stop
+from harness.stop import Stop, run_lock
 from harness.types import Event, Run
 from tests.fakes.browser import browser
 from tests.fakes.runs import START, make_events, make_run
@@ -169,6 +169,27 @@ async def test_resume_starts_harness_resume_on_its_own(settings: Settings, journ
             await anyio.sleep(0.1)
 
 
+async def test_a_run_whose_process_has_died_can_be_gone_on_with(settings: Settings, journal: SqliteJournal) -> None:
+    async with browsing(settings) as client:
+        with run_lock(settings.state, f"issue-{LIVE.issue.id}"):
+            page = (await client.get(f"/runs/{LIVE.id}", headers=ACT)).text
+            assert "Stop after the current steps" in page and "Under way (1)" in (await client.get("/runs")).text
+        page = (await client.get(f"/runs/{LIVE.id}", headers=ACT)).text
+        assert "its process has ended" in page and "Resume" in page
+        assert "Under way" not in (await client.get("/runs")).text
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "rejected", "done"])
+async def test_what_has_ended_is_not_gone_on_with(settings: Settings, journal: SqliteJournal, status: str) -> None:
+    ended = make_run(seed=9, status=status)
+    await journal.save(ended)
+    async with browsing(settings) as client:
+        assert "button" not in (await client.get(f"/runs/{ended.id}")).text
+        answer = await client.post(f"/console/runs/{ended.id}/resume", headers=ACT)
+    assert answer.status_code == 409 and "harness run web-109" in answer.json()["error"]
+    assert not (settings.state / "runs" / ended.id).exists()
+
+
 def test_the_token_is_kept_for_its_owner(settings: Settings) -> None:
     assert console_token(settings) != console_token(settings), "nowhere to keep it yet"
     settings.state.mkdir()
@@ -253,6 +274,11 @@ async def test_in_a_browser_only_the_tokens_holder_can_cancel(
         await page.open(f"{url}/runs/{LIVE.id}")
         await page.run("document.querySelector('button.cancel').click()")
         await page.until("document.getElementById('answer').textContent.includes('stops after')")
+        journal.note(Event(run_id=LIVE.id, kind="task.started", at=START, task_id="t1"))
+        await page.until("document.querySelectorAll('.node.running').length === 1")
+        told = "document.getElementById('answer').textContent.includes('stops after')"
+        assert await page.run(told), "the answer outlives a refresh of what is around it"
+        assert await page.run("document.querySelector('button.cancel').disabled"), "and is not asked for again"
     assert Stop(settings.state).cancelled(LIVE.id)
 
 

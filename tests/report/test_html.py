@@ -92,7 +92,7 @@ def test_it_says_what_happened_what_it_cost_and_what_failed() -> None:
     assert "5 of 6" in words
     assert "All sonnet: about $" in words and "All opus: about $" in words
     assert TRACEBACK.splitlines()[0] in words, "the failing output itself"
-    assert "harness resume r-000005" in words
+    assert "harness run web-105" in words, "a failed run is not gone on with, but begun anew"
     assert "four-or-more-files" in words, "the rule that decided"
     assert words.count("pytest -q exit 1") == sum(a.outcome == "failed" for r in run.results for a in r.attempts)
 
@@ -202,7 +202,8 @@ def test_a_scripted_run_says_that_no_api_was_called() -> None:
 
 @pytest.mark.parametrize(
     ("status", "command"),
-    [("done", "git merge harness/r-000001"), ("failed", "harness resume r-000001"), ("rejected", "harness run web-101"),
+    [("done", "git merge harness/r-000001"), ("failed", "harness run web-101"), ("rejected", "harness run web-101"),
+     ("cancelled", "harness run web-101"),
      ("over_budget", "--budget-usd"), ("interrupted", "harness resume r-000001"),
      ("running", "harness cancel r-000001")],
 )  # fmt: skip

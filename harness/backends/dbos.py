@@ -224,12 +224,16 @@ def database_of(settings: Settings) -> str:
         cure = "export HARNESS_DATABASE_URL=postgresql://user@host/name, or pass --database, or set `database:`"
         raise ConfigError(settings.source, ("database",), "backend 'dbos' needs a PostgreSQL URL", cure)
     url = settings.database.get_secret_value()
+    cure = "write it as postgresql://user@host/name, or postgresql:///name?service=SERVICE"
     try:
         told = conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        cure = "write it as postgresql://user@host/name"
-        raise ConfigError(settings.source, ("database",), f"is no PostgreSQL URL: {redact(str(error))}", cure) from None
+        problem = f"is no PostgreSQL URL: {redact(str(error)).strip()}"
+        raise ConfigError(settings.source, ("database",), problem, cure) from None
     register([str(told["password"])] if told.get("password") else [])
+    # PostgreSQL's own client would guess the rest; what DBOS reads has to be there.
+    if not url.startswith(("postgresql://", "postgres://")) or not told.get("dbname"):
+        raise ConfigError(settings.source, ("database",), "is no URL that names a database", cure)
     return url
 
 

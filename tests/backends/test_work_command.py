@@ -198,3 +198,7 @@ def test_a_password_on_the_command_line_is_warned_of_and_never_told(
     monkeypatch.setenv("HARNESS_DATABASE_URL", "mysql=")
     assert main(["work", "--once", "--backend", "dbos", "--repo", str(place)]) == 2
     assert "is no PostgreSQL URL" in capsys.readouterr().err
+    for unnamed in ("postgresql://?service=x", "service=x", "postgresql://harness@127.0.0.1:1"):
+        monkeypatch.setenv("HARNESS_DATABASE_URL", unnamed)
+        assert main(["work", "--once", "--backend", "dbos", "--repo", str(place)]) == 2
+        assert "names a database" in capsys.readouterr().err

@@ -37,9 +37,10 @@ from tests.wire import WireServer
 SLOTS = 4
 WATCH = """
 CREATE SCHEMA harness;
-CREATE TABLE public.recorded (run text, key text, at double precision);
+CREATE TABLE public.recorded (key text, worker text, at double precision);
 CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS
-  'BEGIN INSERT INTO public.recorded VALUES (NEW.run, NEW.key, extract(epoch FROM clock_timestamp())); RETURN NEW; END';
+  'BEGIN INSERT INTO public.recorded VALUES (NEW.key, NEW.worker, extract(epoch FROM clock_timestamp()));
+   RETURN NEW; END';
 """
 TRIGGER = "CREATE TRIGGER note AFTER INSERT ON harness.steps FOR EACH ROW EXECUTE FUNCTION public.note()"
 
@@ -111,6 +112,10 @@ class Site:
         self.running[name] = made
         return made
 
+    def served(self, name: str) -> int:
+        """How often a worker of that name has come to serve."""
+        return (self.folder / f"{name}.log").read_text().count("serving ")
+
     def stop(self) -> None:
         for process in self.running.values():
             process.kill()
@@ -153,18 +158,38 @@ def recorded(database: str) -> dict[str, float]:
         return {str(key): float(at) for key, at in db.execute("SELECT key, min(at) FROM public.recorded GROUP BY key")}
 
 
+def handed_over(database: str) -> int:
+    """Tasks whose steps were recorded by more than one worker."""
+    query = (
+        "SELECT count(*) FROM (SELECT split_part(key, '/', 2) FROM public.recorded GROUP BY 1"
+        " HAVING count(DISTINCT worker) > 1) t"
+    )
+    with psycopg.connect(database) as db:
+        row = db.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
-    """Kill workers, and now and then the scheduler, until the run is over; returns how often each."""
+    """Kill workers, and now and then the scheduler, until the run is over; returns how often each.
+
+    A worker is killed some seconds after it began to serve, or it would never have had a task. After three times the
+    kills that were wanted, everybody is left in peace.
+    """
     workers, schedulers, over = 0, 0, threading.Event()
+    lives = {"east": 0, "west": 0}
 
     def supervise(name: str) -> None:
         nonlocal workers
         while not over.is_set():
             process = made.start(name)
-            if workers >= wanted:
+            if workers >= 3 * wanted:
                 over.wait()
                 return
-            over.wait(dice.uniform(4, 11))
+            while made.served(name) <= lives[name] and not over.is_set():
+                time.sleep(0.1)
+            lives[name] += 1
+            over.wait(dice.uniform(1, 7))
             if not over.is_set():
                 process.kill()
                 process.wait()
@@ -177,7 +202,7 @@ def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
     while True:
         process = made.start("office")
         try:
-            process.wait(timeout=dice.uniform(20, 40) if workers < wanted else None)
+            process.wait(timeout=dice.uniform(20, 60) if workers < 3 * wanted else None)
             break
         except subprocess.TimeoutExpired:
             process.kill()
@@ -229,6 +254,7 @@ def main() -> int:
                 trees[way], paid[way], seconds[way] = made.tree(), len(server.calls), time.monotonic() - began
                 steps = recorded(database)
                 twice, finished_twice = paid_again(server, steps)
+                moved = handed_over(database)
                 log = (made.folder / "office.log").read_text()
             if '"status": "done"' not in log:
                 print(log[-3000:])
@@ -237,6 +263,7 @@ def main() -> int:
     extra = paid["killed"] - paid["undisturbed"]
     print(f"\ntasks {wanted.tasks}, kills {workers} of workers and {schedulers} of the scheduler; "
           f"{seconds['undisturbed']:.0f} s undisturbed, {seconds['killed']:.0f} s killed")  # fmt: skip
+    print(f"{moved} tasks were gone on with by another worker than the one before")
     print(f"lost tasks {wanted.tasks - done}, finished tasks paid again {finished_twice}, "
           f"recorded answers paid again {twice}, final tree {'identical' if same else 'DIFFERENT'}")  # fmt: skip
     print(f"calls: {paid['undisturbed']} undisturbed, {paid['killed']} killed: {extra} more, each in flight at a kill "

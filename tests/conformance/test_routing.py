@@ -24,6 +24,7 @@ from harness.routing.affinity import (
     session_of,
     store_key,
 )
+from harness.routing.preferences import PreferenceRouter
 from harness.routing.redis_pins import NAMESPACE
 from harness.routing.router_model import (
     BYTES_PER_TOKEN,
@@ -64,8 +65,8 @@ KINDS = (
     "prompt_build.arch_router_legacy", "prompt_build.constants", "prompt_build.orchestrator",
     "prompt_build.orchestrator_properties", "provider_cache_capability", "rank_models", "redis_key", "redis_value",
     "request_cost_usd", "resolve_session", "reuse_prior_decision", "router_upstream_error_message",
-    "routing_budget_config", "routing_budget_effective", "session_cache", "session_route", "session_route_sequence",
-    "spaced_json", "switch_cost_usd", "trim_middle_utf8", "warmth",
+    "routing_budget_config", "routing_budget_effective", "session_cache", "semantic_route", "session_route",
+    "session_route_sequence",     "spaced_json", "switch_cost_usd", "trim_middle_utf8", "warmth",
 )  # fmt: skip
 NOW = 1_000_000.0
 SESSION = Session(id="s1", key="s1", explicit=True)
@@ -84,6 +85,23 @@ def rates_of(row: Mapping[str, Any]) -> Rates:
 
 def routes_of(case: dict[str, Any]) -> list[RoutePreference]:
     return [RoutePreference(name=row["name"], description=row["description"]) for row in case["input"]["routes"]]
+
+
+# The embedded classifier, where Plano asks a router model
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize("case", cases.of("semantic_route"))
+def test_described_routes(case: dict[str, Any], renamed: bool) -> None:
+    """By description alone, too: no route is known by its name."""
+    rows, expected = case["config"]["routing_preferences"], case["expected"]
+    models = {f"r{number}" if renamed else row["name"]: row["models"] for number, row in enumerate(rows)}
+    routes = [
+        RoutePreference(name=name, description=row["description"]) for name, row in zip(models, rows, strict=True)
+    ]
+    match = PreferenceRouter(routes).classify(case["request"]["body"]["messages"][-1]["content"])
+    served = models[match.route] if match.route else ["none"]
+    assert served[0] == expected.get("models_first", expected.get("models", [""])[0]), match.why
 
 
 # Router models

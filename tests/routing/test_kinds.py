@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from harness.routing.preferences import PreferenceRouter
 pytest.importorskip("onnxruntime")
 
 TESTS = Path(__file__).parents[1]
-SHARED = TESTS.parents[1] / "shared" / "data" / "plano-conformance.json"
 NEVER_SEEN = (
     RoutePreference(name="route_a", description="complex reasoning tasks, multi-step analysis, detailed explanations"),
     RoutePreference(name="route_b", description="generating new code, writing functions, or creating boilerplate"),
@@ -54,20 +52,6 @@ def test_a_few_abstract_words_are_enough(text: str, route: str | None) -> None:
 def test_what_one_route_names_is_foreign_to_another_set() -> None:
     greeting = RoutePreference(name="small_talk", description="greetings and chit-chat")
     assert PreferenceRouter((*NEVER_SEEN, greeting)).classify("Hello there").route == "small_talk"
-
-
-@pytest.mark.skipif(not SHARED.is_file(), reason="Plano's recorded behaviour is not here")
-def test_planos_own_demonstration() -> None:
-    found = json.loads(SHARED.read_text(encoding="utf-8"))
-    cases = [row for row in (found if isinstance(found, list) else found["cases"]) if row["kind"] == "semantic_route"]
-    assert cases
-    for case in cases:
-        rows = case["config"]["routing_preferences"]
-        routes = [RoutePreference(name=f"r{number}", description=row["description"]) for number, row in enumerate(rows)]
-        match = PreferenceRouter(routes).classify(case["request"]["body"]["messages"][-1]["content"])
-        models = rows[int(match.route[1:])]["models"] if match.route else ["none"]
-        expected = case["expected"]
-        assert models[0] == expected.get("models_first", expected.get("models", [""])[0]), match.why
 
 
 def test_route_configurations_held_out() -> None:

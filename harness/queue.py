@@ -146,15 +146,15 @@ class Queue:
                 if self._halt and self._halt[1] == 2:
                     group.cancel_scope.cancel()
 
+            def begin(issue: Issue) -> None:
+                group.start_soon(work, issue)
+
             while not await self._enough():
                 try:
-                    taken = await self._take()
+                    await self._take(begin)
                 except HarnessError as trouble:  # of the tracker or the journal: those under way come to their end
                     self._halt = (str(trouble), 2)
-                    break
-                for issue in taken:
-                    group.start_soon(work, issue)
-                if not self._working:
+                if not self._working and not ended.is_set():
                     break
                 with anyio.move_on_after(self._settings.poll_seconds):
                     await ended.wait()
@@ -205,14 +205,14 @@ class Queue:
             self._halt = (spent, 1 if self._working else self.report.exit_code)
         return self._halt is not None or self._allowance.full
 
-    async def _take(self) -> list[Issue]:
-        free = (self._allowance.limits.parallel or self._settings.parallel_issues) - len(self._working)
-        taken: list[Issue] = []
-        if free <= 0 or self._outage_since is not None:
-            return taken
+    async def _take(self, begin: Callable[[Issue], None]) -> None:
+        """Claim what there is room for, and begin it at once: what is claimed is worked, or given back."""
+        most = self._allowance.limits.parallel or self._settings.parallel_issues
+        if len(self._working) >= most or self._outage_since is not None:
+            return
         for issue in await self._ready():
-            if len(taken) >= free or await self._enough():
-                break
+            if len(self._working) >= most or await self._enough():
+                return
             if issue.id in self._seen or self._related(issue) or not await self._waits_for_nobody(issue):
                 continue
             self._seen.add(issue.id)
@@ -221,8 +221,7 @@ class Queue:
                 self._working[mine.id] = mine
                 self._allowance.taken += 1
                 self._count("taken")
-                taken.append(mine)
-        return taken
+                begin(mine)
 
     def _related(self, issue: Issue) -> bool:
         """Whether its epic, or one of its children, is being worked on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -18,8 +19,8 @@ from harness.allowance import Allowance, Limits
 from harness.claims import Claims, is_dead, queue_lock
 from harness.clock import Clock
 from harness.config.settings import Settings
-from harness.errors import HarnessError, JournalError
-from harness.protocols import Wanted
+from harness.errors import HarnessError, JournalError, TrackerError
+from harness.protocols import Tracker, Wanted
 from harness.queue import Queue, QueueReport, work_queue
 from harness.stop import Stop
 from harness.taking import STUCK
@@ -271,6 +272,29 @@ async def test_a_tracker_that_goes_away_stops_in_order_and_its_claim_is_given_ba
     assert told(settings.root, "a")["status"] == "in_progress"
     later = await worked(settings, limits=Limits(parallel=1))
     assert {run["issue"] for run in later.runs} == {"a", "b"} and later.taken == 2
+
+
+class Moody:
+    """A tracker that cannot claim one of the issues."""
+
+    def __init__(self, tracker: Tracker, cannot: str) -> None:
+        self._tracker, self._cannot = tracker, cannot
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tracker, name)
+
+    async def claim(self, issue_id: str, actor: str) -> bool:
+        if issue_id == self._cannot:
+            raise TrackerError("the database is locked")
+        return await self._tracker.claim(issue_id, actor)
+
+
+async def test_what_was_claimed_before_the_tracker_failed_is_worked(tmp_path: Path) -> None:
+    settings = place(tmp_path / "repo", [row("a"), row("b")], [writes("a"), writes("b")])
+    async with registry.build(settings) as deps:
+        moody = replace(deps, tracker=Moody(deps.tracker, "b"))
+        report = await Queue(moody, partial(registry.pipeline, settings=settings)).drain()
+    assert (report.taken, report.done, report.exit_code, report.stopped) == (1, 1, 2, "the database is locked")
 
 
 async def test_records_that_cannot_be_written_stop_the_queue_and_lose_no_verdict(tmp_path: Path) -> None:

@@ -20,8 +20,25 @@ from typing import NoReturn
 from harness import __version__
 from harness.errors import HarnessError, Interrupted, MachineError, did_you_mean
 
-# Looking for pydantic plugins costs 25 ms a start, and nobody wants one here; pydantic reads this when it is imported.
+
+class _NoPlugins(ModuleType):
+    """Stands where pydantic looks for its plugins: to find that it shall look for none, it would import a mail parser,
+    sockets and zip files first, an eighth of `harness route`. Whatever else is asked of it, pydantic's own answers."""
+
+    @staticmethod
+    def get_plugins() -> tuple[()]:
+        return ()
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
+
+
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+if os.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__":
+    sys.modules.setdefault("pydantic.plugin._loader", _NoPlugins("pydantic.plugin._loader"))
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("harness.cli.init", "set up this repository: harness.yaml, .harness/, hooks"),
@@ -94,7 +111,7 @@ def _dispatch(arguments: list[str]) -> int:
         prog=f"harness {name}",
         description=COMMANDS[name][1][0].upper() + COMMANDS[name][1][1:] + ".",
         epilog=getattr(module, "EXAMPLES", None),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     module.configure(parser)
@@ -102,12 +119,15 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _loaded(name: str) -> ModuleType:
-    """A command's module, imported without looking for garbage meanwhile: what importing makes, stays."""
-    gc.disable()
-    try:
-        return importlib.import_module(name)
-    finally:
-        gc.enable()
+    """A command's module. What importing makes, stays: garbage is not looked for meanwhile, nor in it afterwards."""
+    if name not in sys.modules:
+        gc.disable()
+        try:
+            importlib.import_module(name)
+            gc.freeze()
+        finally:
+            gc.enable()
+    return sys.modules[name]
 
 
 def _overview() -> str:
@@ -118,6 +138,17 @@ def _overview() -> str:
         "Takes issues from a queue to reviewed, merged code with the cheapest model that gets each piece right.\n\n"
         f"commands:\n{lines}\n\nharness COMMAND --help shows a command's options and an example."
     )
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal. argparse makes one for every option, and imports archive formats to measure it."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (OSError, ValueError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -107,3 +110,41 @@ def test_a_bad_rule_in_the_settings(repository: Path, capsys: pytest.CaptureFixt
 )
 def test_dollars(amount: str, shown: str) -> None:
     assert dollars(Decimal(amount)) == shown
+
+
+def test_routing_a_title_loads_nothing_that_it_has_no_use_for(repository: Path) -> None:
+    (repository / "harness.yaml").unlink()
+    code = "import sys; from harness.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    argv = [sys.executable, "-c", code, "route", "--title", "Fix typo", "--json"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYDANTIC_DISABLE_PLUGINS"}
+    answer, _, modules = subprocess.check_output(argv, text=True, env=environment).rpartition("}\n")
+    loaded = set(modules.split())
+    assert json.loads(answer + "}")["tier"] == "haiku"
+    assert "pydantic" in loaded
+    slow = {
+        "asyncio",
+        "anyio",
+        "shutil",
+        "yaml",
+        "tomllib",
+        "difflib",
+        "traceback",
+        "email",
+        "importlib.metadata",
+        "sqlite3",
+    }
+    assert not slow & loaded
+    assert not {"harness.protocols", "harness.registry", "harness.config.pipelines"} & loaded
+
+
+def test_what_stands_in_for_the_search_for_plugins_is_pydantics_own_for_all_else() -> None:
+    code = """
+import harness.cli
+from pydantic.plugin._loader import get_plugins
+assert get_plugins() == (), "the stand-in"
+from pydantic.plugin._loader import PYDANTIC_ENTRY_POINT_GROUP
+from pydantic.plugin._loader import get_plugins
+print(PYDANTIC_ENTRY_POINT_GROUP, get_plugins.__code__.co_filename)
+"""
+    answer = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert answer.startswith("pydantic ") and "_loader.py" in answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -23,6 +24,7 @@ from harness.sandbox import probe
 from harness.shipped import shipped
 from harness.trackers import gastown, hooks
 from harness.types import Value
+from harness.workspace.finding import cache_folder
 
 State = Literal["works", "broken", "missing", "off"]
 OLDEST_GIT = (2, 38)
@@ -57,7 +59,7 @@ class Finding(Value):
 async def examine(settings: Settings) -> list[Finding]:
     """Try everything that the harness may use in this repository, side by side; in the order of their importance."""
     checks: tuple[Callable[[Settings], Awaitable[list[Finding]]], ...] = (
-        _git, _sandbox, _tracker, _hooks, _models, _described_routes, _gastown, _agents, _plugin,
+        _git, _folders, _sandbox, _tracker, _hooks, _models, _described_routes, _gastown, _agents, _plugin,
     )  # fmt: skip
     found: dict[int, list[Finding]] = {}
 
@@ -78,11 +80,26 @@ async def _git(settings: Settings) -> list[Finding]:
     numbers = re.search(r"(\d+)\.(\d+)", text)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_GIT:
         return [Finding(name="git", state="broken", detail=f"{text} is too old", cure=cure, needed=True)]
+    if await _said("git", "-C", str(settings.root), "rev-parse", "--is-bare-repository") == "true":
+        return [Finding(name="git", state="broken", detail=f"{text}, but {settings.root} is bare: it has no files",
+                        needed=True, cure="git clone it, and go into the clone")]  # fmt: skip
     head = await proc.run(["git", "-C", str(settings.root), "rev-parse", "HEAD"], timeout=_SECONDS)
     if not head.ok:
         return [Finding(name="git", state="broken", detail=f"{text}, but {settings.root} has no commit", needed=True,
                         cure="git init && git add -A && git commit -m Begin")]  # fmt: skip
     return [Finding(name="git", state="works", detail=text, needed=True)]
+
+
+async def _folders(settings: Settings) -> list[Finding]:
+    """Whether runs can be kept and worktrees be made; nothing is told of what works."""
+    found = []
+    for name, folder in (("state folder", settings.state), ("cache folder", cache_folder())):
+        present = next(place for place in (folder, *folder.parents) if place.exists())
+        if not (present.is_dir() and os.access(present, os.W_OK | os.X_OK)):
+            found.append(Finding(name=name, state="broken", detail=f"{present} cannot be written to", needed=True,
+                                 cure="let your user write there, or set XDG_CACHE_HOME to another folder"
+                                 if name == "cache folder" else "let your user write there"))  # fmt: skip
+    return found
 
 
 async def _sandbox(settings: Settings) -> list[Finding]:

@@ -16,7 +16,7 @@ from harness.cli.common import common_options, put_json, repository_root, show
 from harness.config.describe import as_yaml
 from harness.config.reading import environment, read_mapping
 from harness.config.settings import Settings, find_settings, load_settings
-from harness.errors import SandboxError
+from harness.errors import GitError, SandboxError
 from harness.sandbox import detect as detect_sandbox
 from harness.trackers import gastown, hooks
 from harness.trackers.detect import detect as detect_tracker
@@ -54,6 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _set_up(root: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    if shutil.which("git"):
+        bare = await proc.run(["git", "-C", str(root), "rev-parse", "--is-bare-repository"])
+        if bare.stdout.strip() == "true":
+            raise GitError(
+                f"{root} is a bare repository: it has no files to work on", "clone it, and go into the clone"
+            )
     verify = guess_verify(root)
     done = [_write_settings(root, arguments.config, verify, arguments.force)]
     settings = load_settings(root, arguments.config)
@@ -141,14 +147,17 @@ def _text(path: Path) -> str:
 async def found(settings: Settings) -> dict[str, str]:
     """What this machine and repository have, in a line each."""
     root = settings.root
-    branch = await proc.run(["git", "-C", str(root), "symbolic-ref", "--short", "HEAD"])
+    git = "not installed"
+    if shutil.which("git"):
+        branch = await proc.run(["git", "-C", str(root), "symbolic-ref", "--short", "HEAD"])
+        git = f"branch {branch.stdout.strip()}" if branch.ok else "no repository here: run `git init`"
     tracker = settings.tracker.kind if settings.tracker.kind != "auto" else detect_tracker(settings)
     variables = environment()
     present = sorted(
         str(entry["key"]) for entry in read_mapping(PROVIDERS).values() if variables.get(str(entry["key"]))
     )
     return {
-        "git": f"branch {branch.stdout.strip()}" if branch.ok else "no repository here: run `git init`",
+        "git": git,
         "tracker": f"{tracker}, " + await _version("bd", "version"),
         "gas town": await _version("gt", "--version") if gastown.town_root(root) else "not in a town",
         "keys": ", ".join(present) or "none: export ANTHROPIC_API_KEY=…",

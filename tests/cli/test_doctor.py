@@ -92,3 +92,18 @@ def test_the_chosen_executor_is_needed(repo: Path, bare_path: Path, capsys: pyte
     with (repo / "harness.yaml").open("a") as file:
         file.write("executor: claude_code\n")
     assert examined(repo, capsys)[2] == ["claude"]
+
+
+def test_a_bare_repository_is_in_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.check_call(["git", "init", "-q", "--bare", str(tmp_path)])
+    _, findings, in_the_way = examined(tmp_path, capsys)
+    assert "git" in in_the_way and "is bare" in findings["git"]["detail"]
+
+
+def test_folders_that_cannot_be_written_are_in_the_way(
+    repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not {"state folder", "cache folder"} & set(examined(repo, capsys)[1])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(repo / "script.yaml"))
+    _, findings, in_the_way = examined(repo, capsys)
+    assert "cache folder" in in_the_way and "script.yaml cannot be written to" in findings["cache folder"]["detail"]

@@ -117,3 +117,18 @@ def test_the_test_command_is_guessed(tmp_path: Path, files: dict[str, str], comm
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     assert guess_verify(tmp_path) == ((command,) if command else ())
+
+
+def test_a_bare_repository_is_left_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.check_call(["git", "init", "-q", "--bare", str(tmp_path)])
+    assert main(["init", "--repo", str(tmp_path)]) == 2
+    assert "clone it" in capsys.readouterr().err
+    assert not (tmp_path / "harness.yaml").exists() and not (tmp_path / ".harness").exists()
+
+
+def test_without_git_the_rest_is_set_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert main(["init", "--repo", str(tmp_path), "--json"]) == 0
+    assert '"git": "not installed"' in capsys.readouterr().out

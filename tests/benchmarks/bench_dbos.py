@@ -1,8 +1,9 @@
 """What a task costs besides its work, through PostgreSQL and a git remote; and what that means for 10,000 an hour.
 
-    python tests/benchmarks/bench_dbos.py DATABASE_URL [tasks] [workers]
+    python -m tests.benchmarks.bench_dbos [tasks] [workers]
 
-Tasks that only write one file, on real worker processes with clones of their own. The baseline, in the same run, is the
+Tasks that only write one file and record what they did, on real worker processes with clones of their own, over a
+PostgreSQL of its own. The baseline, in the same run, is the
 same tasks on the local backend: the same worktree and commit without queue, lease and remote.
 """
 
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -27,6 +29,7 @@ from harness.config.settings import Settings
 from harness.protocols import Backend
 from harness.types import Job, Task, TaskResult, TierPool
 from harness.workspace import GitWorkspace
+from tests.backends.conftest import private_cluster
 
 WORKER = Path(__file__).parents[1] / "backends" / "a_worker.py"
 SLOTS = 2
@@ -95,7 +98,12 @@ async def far(folder: Path, url: str, base: str, tasks: int, workers: int) -> fl
     return taken
 
 
-async def main(url: str, tasks: int = 100, workers: int = 2) -> None:
+async def main(tasks: int = 100, workers: int = 2) -> None:
+    with private_cluster() as cluster:
+        await measure(f"{cluster.url}/postgres", tasks, workers)
+
+
+async def measure(url: str, tasks: int, workers: int) -> None:
     folder = Path(tempfile.mkdtemp())
     make_remote(folder)
     base = git(folder / "office", "rev-parse", "HEAD")
@@ -120,4 +128,4 @@ async def main(url: str, tasks: int = 100, workers: int = 2) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], *map(int, sys.argv[2:]))
+    anyio.run(partial(main, *map(int, sys.argv[1:])))

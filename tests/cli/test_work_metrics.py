@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,3 +82,38 @@ async def test_promtool_has_nothing_to_say() -> None:
 def test_a_taken_port_is_the_users_to_cure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(HarnessError, match="in use"):
         serve(taken.getsockname()[1])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.mark.needs_prometheus
+@pytest.mark.timeout(120)
+def test_a_prometheus_scrapes_them(tmp_path: Path) -> None:
+    port, own = free_port(), free_port()
+    listen = serve(port)
+    for event in story():
+        listen(event)
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\n"
+        f"scrape_configs: [{{job_name: harness, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+    )
+    argv = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+            f"--web.listen-address=127.0.0.1:{own}"]  # fmt: skip
+    found: list[Any] = []
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            end = time.monotonic() + 60
+            query = urllib.parse.quote('sum by (status) (harness_runs_total{job="harness"})')
+            while not found and time.monotonic() < end:
+                time.sleep(0.2)
+                with contextlib.suppress(OSError):
+                    with urllib.request.urlopen(f"http://127.0.0.1:{own}/api/v1/query?query={query}") as answer:
+                        found = json.load(answer)["data"]["result"]
+        finally:
+            server.terminate()
+    assert {row["metric"]["status"]: row["value"][1] for row in found} == {"interrupted": "1", "done": "1"}

@@ -40,6 +40,8 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
     affinity = _affinity(section, feeds)
 
     async def rank(models: Sequence[str], policy: str) -> tuple[str, ...]:
+        if policy == "cheapest":
+            feeds.know(models)
         return order(models, _POLICIES[policy], feeds.metrics)
 
     def priced(record: Record) -> None:

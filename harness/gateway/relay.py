@@ -177,8 +177,9 @@ class Relay:
         send: Send,
     ) -> None:
         """Events go out as they arrive, whole: half an event is no use to a client, and would spoil the error event."""
-        tap = StreamTap(asked.form)
-        events = whole_events(first) if sent.translation is None else sent.translation.stream(whole_events(first))
+        change = sent.translation
+        tap = StreamTap(asked.form if change is None else change.provider)
+        events = whole_events(first) if change is None else change.stream(_tapped(whole_events(first), tap))
         if self.filters.response_filters:
             events = self._filtered(asked.form, events)
         started = False
@@ -189,7 +190,8 @@ class Relay:
                     record.first_byte = time.time() - record.at
                     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                tap.feed(chunk)
+                if change is None:
+                    tap.feed(chunk)
         except Unreachable as error:
             record.error = f"{sent.target.name}: {error}"
             if not started:
@@ -212,6 +214,13 @@ class Relay:
 
         found = [event async for several in read_stream(form, once()) for event in several]
         yield self.filters.events(form, found, held)
+
+
+async def _tapped(events: AsyncIterator[bytes], tap: StreamTap) -> AsyncIterator[bytes]:
+    """The provider's events, their usage noted: not every client is told all of it, or any."""
+    async for chunk in events:
+        tap.feed(chunk)
+        yield chunk
 
 
 def _whole_usage(sent: Sendable, asked: Asked, body: bytes) -> Usage | None:

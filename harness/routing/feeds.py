@@ -23,6 +23,9 @@ LARGEST_ANSWER = 32 * 1024 * 1024
 RETRY_SECONDS = 60.0
 """How soon a source that failed is asked again, unless it is due earlier."""
 
+KNOWN_MODELS = 10_000
+"""Names come from clients, too."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,9 +63,19 @@ class Feeds:
             lambda: httpx2.AsyncClient(timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS))
         )
         self._feeds = [_Feed(source) for source in sources if address(source) is not None]
-        priced = any(feed.source.type == "cost" for feed in self._feeds)
-        self._offline = {} if priced else offline_rates(models)
+        self._priced = any(feed.source.type == "cost" for feed in self._feeds)
+        self._known = set(models)
+        self._offline = {} if self._priced else offline_rates(self._known)
         self.metrics = Metrics(rates=self._offline)
+
+    def know(self, models: Iterable[str]) -> None:
+        """Look up the offline prices, where they serve, of models that a request brought along."""
+        new = [model for model in models if model not in self._known]
+        if self._priced or not new or len(self._known) > KNOWN_MODELS:
+            return
+        self._known.update(new)
+        self._offline = {**self._offline, **offline_rates(new)}
+        self._combine()
 
     async def refresh(self) -> float | None:
         """Fetch every source that is due; seconds until the next one is, or None when none will be."""

@@ -228,3 +228,16 @@ def test_metrics_are_prometheus_text() -> None:
             assert counted == {"anthropic/m": 1, 'openai/"quoted"\\': 1}
             assert families["harness_output_tokens"].samples[0].value == 3
             assert families["harness_request_seconds"].type == "histogram"
+
+
+@pytest.mark.parametrize("form", ["chat", "responses"])
+def test_what_a_translated_stream_used_is_counted_though_the_client_is_not_told(form: str) -> None:
+    used = {"input": 10, "cache_read": 100, "cache_write_5m": 50, "output": 3}
+    with WireServer(lambda request: {"text": "ok", "usage": used}) as wire:
+        with RunningGateway({"models": upstream(wire.url)}) as gateway:
+            httpx2.post(gateway.url + PATHS[form], json={**BODIES[form], "model": "anthropic/m"})
+            gateway.wait_until(lambda: len(gateway.gateway.ledger.recent) == 1)
+            usage = gateway.gateway.ledger.recent[0].usage
+            assert usage is not None and gateway.gateway.ledger.recent[0].complete
+            counts = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.output_tokens)
+            assert counts == (10, 100, 50, 3)

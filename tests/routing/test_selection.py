@@ -34,6 +34,17 @@ def test_offline_prices_serve_without_a_catalogue() -> None:
     assert order(pool, "cheapest", Feeds(models=pool).metrics) == pool[::-1]
 
 
+def test_models_that_a_request_brings_along_have_offline_prices_too() -> None:
+    pool = ("anthropic/claude-opus-4-5", "anthropic/claude-haiku-4-5", "nobody/nothing")
+    feeds = Feeds()
+    assert order(pool, "cheapest", feeds.metrics) == pool
+    feeds.know(pool)
+    assert order(pool, "cheapest", feeds.metrics) == (pool[1], pool[0], pool[2])
+    priced = Feeds([Catalogue("models.dev")])
+    priced.know(pool)
+    assert order(pool, "cheapest", priced.metrics) == pool, "two catalogues' prices do not compare"
+
+
 async def test_a_failed_refresh_keeps_the_last_good_prices() -> None:
     now, answers = [0.0], [httpx2.Response(200, json=PAYLOAD), httpx2.Response(503)]
     source = Catalogue("models.dev")

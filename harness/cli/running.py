@@ -43,6 +43,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="where tasks run: local, or dbos for many machines")
     database_option(parser)
     parser.add_argument("--script", type=Path, metavar="FILE", help="a scripted model's replies; no API is called")
+    parser.add_argument("--no-content", action="store_true", help="keep titles, prompts and replies out of the records")
     parser.add_argument("--no-sandbox", action="store_true", help="run the model's commands unconfined: your own risk")
 
 
@@ -62,6 +63,8 @@ def wished(settings: Settings, arguments: argparse.Namespace) -> Settings:
     changes: dict[str, Any] = {}
     if arguments.script is not None:
         changes["models"] = settings.models.model_copy(update={"script": arguments.script.resolve()})
+    if arguments.no_content:
+        changes["content"] = False
     if arguments.no_sandbox:
         changes["sandbox"] = settings.sandbox.model_copy(update={"mode": "none"})
     for tier in (arguments.planner, arguments.worker, arguments.reviewer):

@@ -200,6 +200,29 @@ class DbosBackend:
         self._done.add(ref)
 
 
+async def forget_run(settings: Settings, run_id: str) -> None:
+    """Delete what database and remote hold of a run: tasks, results, steps with their files, events, refs."""
+    url = database_of(settings)
+    exchange = (await GitWorkspace.open(settings.root)).exchange(settings.exchange)
+    database, client = Database(url), None
+    try:
+        await database.prepare()
+        await anyio.to_thread.run_sync(migrate, url)
+        client = await anyio.to_thread.run_sync(client_of, url)
+        start = f"{exchange.project}/{run_id}/"
+        held = await client.list_workflows_async(workflow_id_prefix=start, load_input=False, load_output=False)
+        if held:
+            await client.delete_workflows_async([item.workflow_id for item in held])
+        await forget_steps(database, exchange.project, run_id)
+        await database.do("DELETE FROM harness.events WHERE project = %s AND run = %s", exchange.project, run_id)
+        await database.do("DELETE FROM harness.takeovers WHERE starts_with(workflow, %s)", start)
+        await exchange.drop(*await exchange.refs(Exchange.ref(run_id)))
+    finally:
+        await database.aclose()
+        if client is not None:
+            await anyio.to_thread.run_sync(client.destroy)
+
+
 def queue_of(exchange: Exchange) -> str:
     """One queue a repository and form of job: its workers have its clone and know that form."""
     return f"{JOBS_VERSION}-{exchange.project}"

@@ -7,6 +7,7 @@ import shutil
 
 import anyio
 
+from harness import registry
 from harness.cli.common import common_options, put_json, settings_from, show
 from harness.cli.runs import find_run
 from harness.config.settings import Settings
@@ -16,6 +17,8 @@ from harness.stop import run_lock
 
 EXAMPLES = """examples:
   harness forget bd-a3f8-r1        journal, events, outcomes, documents; commits and branches stay
+
+With a database for many machines, what stands there and in the remote's refs/harness/ of the run goes, too.
 """
 
 
@@ -28,6 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_from(arguments)
     found = anyio.run(find_run, settings, arguments.run)
     with run_lock(settings.state, f"issue-{found.issue.id}"):
+        if settings.backend == "dbos" or settings.database is not None:
+            anyio.run(registry.find("backend", "harness.backends.dbos:forget_run", {}), settings, found.id)
         anyio.run(_forget, settings, found.id)
         outcomes = forget(found.id, settings.state)
     shutil.rmtree(settings.state / "runs" / found.id, ignore_errors=True)

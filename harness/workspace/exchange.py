@@ -40,6 +40,11 @@ class Exchange:
         done = self._ok(await self._door.as_user("ls-remote", "--", self.remote, ref), "read from")
         return done.stdout.split()[0] if done.stdout.strip() else None
 
+    async def refs(self, below: str) -> list[str]:
+        """Names of the remote's refs below one."""
+        done = self._ok(await self._door.as_user("ls-remote", "--", self.remote, f"{below}/*"), "read from")
+        return [line.split("\t")[1] for line in done.stdout.splitlines() if "\t" in line]
+
     async def send(self, commit: str, ref: str, expected: str | None = None) -> bool:
         """Point a ref on the remote at a commit; False when it is not at `expected` (None: absent) any more."""
         done = await self._door.as_user(

@@ -88,6 +88,14 @@ class Team:
         assert found is not None
         return int(found[0])
 
+    def held(self, run: str) -> int:
+        """Rows of a run, in all tables that tell whose they are."""
+        with psycopg.connect(self.database) as db:
+            found = db.execute("SELECT count(*) FROM dbos.workflow_status WHERE workflow_uuid LIKE %s", (f"%/{run}/%",))
+            rows = found.fetchone()
+        assert rows is not None
+        return int(rows[0])
+
     def until_recorded(self, key: str) -> None:
         end = time.monotonic() + 60
         while not self.steps(key):
@@ -109,7 +117,7 @@ def team(tmp_path: Path, remote: Path, database: str) -> Iterator[Team]:
     made.stop()
 
 
-def test_a_queue_over_two_machines_with_the_flags_of_work(team: Team) -> None:
+def test_a_queue_over_two_machines_with_the_flags_of_work(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["a", "b", "c", "d"]
     office = team.place("office", [], names)
     team.worker(*map(writes, names))
@@ -130,6 +138,11 @@ def test_a_queue_over_two_machines_with_the_flags_of_work(team: Team) -> None:
     ended = {line["issue"]: line["run"] for line in lines if line["event"] == "task.finished"}
     assert ended == {issue: f"{issue}-r1" for issue in names[:3]}
     assert team.steps("") == 0  # all of it is with the scheduler
+    monkeypatch.setenv("HARNESS_DATABASE_URL", team.database)
+    assert team.held("a-r1") > 0 and "a-r1" in git(team.remote, "for-each-ref", "refs/harness")
+    assert main(["forget", "a-r1", "--repo", str(office)]) == 0
+    assert team.held("a-r1") == 0 and team.held("b-r1") > 0
+    assert "a-r1" not in git(team.remote, "for-each-ref", "refs/harness")
 
 
 def test_one_trace_leads_over_the_machines(team: Team) -> None:

@@ -178,6 +178,11 @@ class SqliteJournal:
         """Delete all that is stored about a run, from the file itself too; False when there was nothing."""
         return bool(await self._in_thread(self._forget, run_id))
 
+    async def reduce(self, run: Run) -> None:
+        """Keep of an ended run this value alone: its steps and events are deleted, from the file itself too."""
+        await self.forget(run.id)
+        await self.save(run)
+
     async def aclose(self) -> None:
         """Write what is waiting and close the file; twice is fine."""
         with anyio.CancelScope(shield=True):

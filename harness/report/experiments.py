@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
 from harness.config.settings import Settings
+from harness.journal import SqliteJournal
 from harness.outcomes import Outcomes
 from harness.records import Outcome, RunOutcome, nano, outcome_id
 from harness.redact import redact
 from harness.report.savings import run_savings
 from harness.routing.evidence import keys_of
 from harness.routing.in_flight import EXPLORING
-from harness.types import Attempt, Review, Run, TaskResult, total
+from harness.types import UNFINISHED, Attempt, Review, Run, TaskResult, total
 
 STRATEGY = "experiment"
 """The strategy of runs made by `harness experiments run`: their tier was forced, so they say nothing of routing."""
@@ -29,12 +32,44 @@ async def record(run: Run, settings: Settings) -> int:
     """Store a record of every attempt of the run in `settings.state`; returns how many.
 
     Call it whenever a run ends, however it ends, and again after a resume: a run's earlier records are replaced, so
-    nothing is counted twice. Texts are redacted; with `settings.content` false none is stored.
+    nothing is counted twice. Texts are redacted; with `settings.content` false none is stored, and those that the
+    journal needed while the run could still go on are deleted.
     """
     outcomes = list(records(run, settings))
     summary = run_outcome(run, settings)
     await anyio.to_thread.run_sync(_store, settings.state, summary, outcomes)
+    if not settings.content and run.status not in UNFINISHED:
+        await _keep_figures_only(run, settings.state)
     return len(outcomes)
+
+
+async def _keep_figures_only(run: Run, state: Path) -> None:
+    journal = SqliteJournal(state / "journal.db")
+    try:
+        await journal.reduce(without_texts(run))
+    finally:
+        await journal.aclose()
+    await anyio.to_thread.run_sync(shutil.rmtree, state / "runs" / run.id, True)
+
+
+TEXTS = frozenset({"title", "body", "summary", "instructions", "detail", "output", "feedback", "why", "reason", "error",
+                   "hint", "note", "notes", "metadata", "trace"})  # fmt: skip
+"""Fields of a run and of what is in it that people, models and tools have written."""
+
+
+def without_texts(run: Run) -> Run:
+    """The run with its figures, states, names and files, and nothing that was said in it."""
+    return Run.model_validate(_blank(run.model_dump(mode="json")))
+
+
+def _blank(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _emptied(inner) if name in TEXTS else _blank(inner) for name, inner in value.items()}
+    return [_blank(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _emptied(value: Any) -> Any:
+    return None if value is None else type(value)()
 
 
 def forget(run_id: str, state: Path) -> int:

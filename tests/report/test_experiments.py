@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.settings import Settings
+from harness.journal import SqliteJournal
 from harness.outcomes import Outcomes
 from harness.records import as_dict
 from harness.report.experiments import forget, quality, record, records, run_outcome
@@ -186,3 +187,25 @@ def test_exploring_costs_what_it_lost() -> None:
     )
     assert lost == int(wasted * 1_000_000_000) > 0
     assert run_outcome(make_run(seed=5, status="failed"), SETTINGS).explored_nusd == 0
+
+
+async def test_without_content_an_ended_run_leaves_its_figures_alone(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, content=False)
+    run = make_run(seed=5, status="failed", title="LLAMA in the title")
+    journal = SqliteJournal(settings.state / "journal.db")
+    await journal.save(run)
+    await journal.step(run.id, "execute/t1/attempt-1/turn-1/reply", str, _said)
+    for status in ("interrupted", "failed"):
+        await record(run.grown(status=status), settings)
+        kept = await journal.keys(run.id)
+        assert bool(kept) == (status == "interrupted"), "what can still go on keeps what it needs"
+    left = await journal.load(run.id)
+    await journal.aclose()
+    assert left is not None and left.usage == run.usage and left.results[0].status == run.results[0].status
+    stored = b"".join(path.read_bytes() for path in settings.state.rglob("*") if path.is_file())
+    for words in ("LLAMA", "OCELOT", "Lookups go to the server", "passed in"):
+        assert words.encode() not in stored, words
+
+
+async def _said() -> str:
+    return "OCELOT in a reply"

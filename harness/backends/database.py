@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS harness.workers (
     worker text PRIMARY KEY, queue text NOT NULL, slots int NOT NULL,
     started timestamptz NOT NULL DEFAULT now(), seen timestamptz NOT NULL DEFAULT now(), lease interval NOT NULL);
 CREATE TABLE IF NOT EXISTS harness.takeovers (
-    workflow text PRIMARY KEY, times int NOT NULL, at timestamptz NOT NULL DEFAULT now());
+    workflow text PRIMARY KEY, times int NOT NULL, steps int NOT NULL DEFAULT 0,
+    at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE IF NOT EXISTS harness.events (
     number bigserial PRIMARY KEY, project text NOT NULL, run text NOT NULL, task text NOT NULL, value text NOT NULL,
     at timestamptz NOT NULL DEFAULT now());

@@ -109,7 +109,7 @@ class DbosBackend:
             return TaskResult(
                 task_id=job.task.id,
                 status="failed",
-                error="given up: it outlived one worker after another, or was cancelled",
+                error="given up: it outlived one worker after another without getting on, or was cancelled",
                 round=job.round,
             )
         if "trouble" in answer:

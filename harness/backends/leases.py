@@ -77,12 +77,15 @@ class Leases:
                 await database.aclose()
 
     async def taken_over(self, workflow: str) -> int:
-        """Count one more takeover of a task; returns how many that makes."""
+        """Count one more takeover of a task; returns how many there were since it last recorded a step."""
         rows = await self._do(
-            "INSERT INTO harness.takeovers (workflow, times) VALUES (%s, 1)"
-            " ON CONFLICT (workflow) DO UPDATE SET times = takeovers.times + 1 RETURNING times",
-            workflow,
-        )
+            "WITH got AS (SELECT count(*) AS steps FROM harness.steps"
+            " WHERE starts_with(project || '/' || run || '/' || key, %s || '/'))"
+            " INSERT INTO harness.takeovers (workflow, times, steps) SELECT %s, 1, steps FROM got"
+            " ON CONFLICT (workflow) DO UPDATE SET steps = excluded.steps,"
+            " times = CASE WHEN excluded.steps > takeovers.steps THEN 1 ELSE takeovers.times + 1 END RETURNING times",
+            workflow, workflow,
+        )  # fmt: skip
         return int(rows[0][0])
 
     async def tell(self, project: str, events: Sequence[Event]) -> None:

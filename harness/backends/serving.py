@@ -49,7 +49,7 @@ from harness.workspace.exchange import Exchange
 log = logging.getLogger(__name__)
 
 MAX_TAKEOVERS = 10
-"""A task that has outlived this many workers is given up: it may be what kills them. A few deaths may be chance."""
+"""A task that has outlived this many workers without getting on is given up: it may be what kills them."""
 KEPT_DAYS = 30.0
 """How long the database keeps the results of finished tasks; an older run that is resumed does its tasks again."""
 EVENTS_KEPT = 10_000
@@ -257,7 +257,8 @@ class _Stopped(BaseException):
 async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int | None) -> list[str]:
     """Put every task whose worker is not alive into the queue again; returns their workflow ids.
 
-    A task that has outlived more than `at_most` workers is cancelled instead; None asks and counts nothing.
+    A task that has outlived more than `at_most` workers since its last recorded step is cancelled instead; None asks
+    and counts nothing.
     """
     async with leases.alone() as bury:
         if bury is None:
@@ -271,7 +272,7 @@ async def give_back(client: DBOSClient, leases: Leases, queue: str, at_most: int
         for item in orphans:
             times = await leases.taken_over(item.workflow_id) if at_most is not None else 0
             if at_most is not None and times > at_most:
-                log.warning("giving up %s: it has outlived %d workers", item.workflow_id, times)
+                log.warning("giving up %s: it has outlived %d workers without getting on", item.workflow_id, times)
                 await client.cancel_workflow_async(item.workflow_id)
             else:
                 log.warning("taking over %s from %s", item.workflow_id, item.executor_id)

@@ -384,6 +384,18 @@ async def test_the_database_may_restart(
     assert len(machines.lines("start t1")) == 1
 
 
+async def test_a_task_that_gets_on_is_not_given_up(database: str) -> None:
+    tables = Database(database)
+    await tables.prepare()
+    leases = Leases(tables)
+    assert [await leases.taken_over("p/r/execute/t1") for _ in range(3)] == [1, 2, 3]
+    await tables.do("INSERT INTO harness.steps VALUES ('p', 'r', 'execute/t1/attempt-1/turn-1/reply', '{}', 'w')")
+    assert [await leases.taken_over("p/r/execute/t1") for _ in range(2)] == [1, 2]
+    await tables.do("INSERT INTO harness.steps VALUES ('p', 'r', 'execute/t10/attempt-1/turn-1/reply', '{}', 'w')")
+    assert await leases.taken_over("p/r/execute/t1") == 3
+    await tables.aclose()
+
+
 async def test_one_at_a_time_gives_tasks_away(database: str) -> None:
     """Two that saw the same dead worker would both put its task into the queue: the second while it is worked again."""
     first, second = Database(database), Database(database)

@@ -4,7 +4,7 @@
 
 The real programs (`harness run --backend dbos`, two `harness worker`), each with its own clone, cache and home; a real
 PostgreSQL of its own; a scripted server on the Anthropic wire, whose calls take `--seconds`. The same run is first done
-undisturbed. Then SIGKILL at random moments, of workers and now and then of the scheduler, and everybody is started
+undisturbed, with quick calls. Then SIGKILL at random moments, of workers and now and then of the scheduler, and everybody is started
 again. A trigger in the database keeps when each step was recorded: a model call that arrives after its answer was
 recorded, or after its task's result was, has been paid for twice. Prints the figures; exits 1 when a claim fails.
 """
@@ -173,8 +173,8 @@ def handed_over(database: str) -> int:
 def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
     """Kill workers, and now and then the scheduler, until the run is over; returns how often each.
 
-    A worker is killed some seconds after it began to serve, or it would never have had a task. After three times the
-    kills that were wanted, everybody is left in peace.
+    A worker is killed some seconds after it began to serve, or it would never have had a task. After half as many
+    kills again as were wanted, everybody is left in peace.
     """
     workers, schedulers, over = 0, 0, threading.Event()
     lives = {"east": 0, "west": 0}
@@ -183,13 +183,13 @@ def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
         nonlocal workers
         while not over.is_set():
             process = made.start(name)
-            if workers >= 3 * wanted:
+            if workers >= 1.5 * wanted:
                 over.wait()
                 return
             while made.served(name) <= lives[name] and not over.is_set():
                 time.sleep(0.1)
             lives[name] += 1
-            over.wait(dice.uniform(1, 7))
+            over.wait(dice.uniform(3, 12))
             if not over.is_set():
                 process.kill()
                 process.wait()
@@ -202,7 +202,7 @@ def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
     while True:
         process = made.start("office")
         try:
-            process.wait(timeout=dice.uniform(20, 60) if workers < 3 * wanted else None)
+            process.wait(timeout=dice.uniform(20, 60) if workers < 1.5 * wanted else None)
             break
         except subprocess.TimeoutExpired:
             process.kill()
@@ -239,8 +239,8 @@ def main() -> int:
     with private_cluster() as cluster, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         replies = folder / "script.yaml"
-        replies.write_text(yaml.safe_dump(script(wanted.tasks, wanted.seconds)))
         for way in ("undisturbed", "killed"):
+            replies.write_text(yaml.safe_dump(script(wanted.tasks, wanted.seconds if way == "killed" else 0.2)))
             began = time.monotonic()
             with site(cluster, folder, way, replies) as (made, server, database):
                 watcher = threading.Thread(target=watch, args=(database,), daemon=True)

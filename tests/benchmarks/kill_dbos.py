@@ -4,9 +4,10 @@
 
 The real programs (`harness run --backend dbos`, two `harness worker`), each with its own clone, cache and home; a real
 PostgreSQL of its own; a scripted server on the Anthropic wire, whose calls take `--seconds`. The same run is first done
-undisturbed, with quick calls. Then SIGKILL at random moments, of workers and now and then of the scheduler, and everybody is started
-again. A trigger in the database keeps when each step was recorded: a model call that arrives after its answer was
-recorded, or after its task's result was, has been paid for twice. Prints the figures; exits 1 when a claim fails.
+undisturbed, with quick calls. Then SIGKILL at random moments, of workers and now and then of the scheduler, and
+everybody is started again. A trigger in the database keeps when each step was recorded: a model call that arrives after
+its answer was recorded, or after its task's result was, has been paid for twice. Prints the figures; exits 1 when a
+claim fails.
 """
 
 from __future__ import annotations

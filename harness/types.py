@@ -117,7 +117,7 @@ class RouteDecision(Value):
 class Budget(Value):
     """Upper bounds; None is unbounded. A child's bounds never exceed what its parent has left."""
 
-    usd: Decimal | None = Field(None, ge=0)
+    usd: Decimal | None = Field(None, ge=0, le=10**9)
     tokens: int | None = Field(None, ge=0)
     calls: int | None = Field(None, ge=0)
     """Model calls."""

@@ -251,6 +251,15 @@ async def test_a_commit_is_the_users_and_none_without_a_change(space: GitWorkspa
     assert await space.find_step("r1/t1/0.2#abc") is None
 
 
+async def test_a_commit_message_steers_no_terminal(space: GitWorkspace, repo: Path) -> None:
+    head = await space.resolve("HEAD")
+    async with space.worktree("r1/t1", head) as path:
+        write(path, a_txt="changed\n")
+        made = await space.commit(path, head, "\x1b[31mred\0\r\u202e title\n\n\tbody é\n")
+    assert made is not None
+    assert git(repo, "show", "-s", "--format=%B", made) == "[31mred title\n\n\tbody é"
+
+
 async def test_only_branches_of_ours_are_kept(space: GitWorkspace) -> None:
     with pytest.raises(GitError, match="not a branch of harness"):
         await space.keep("main", await space.resolve("HEAD"))

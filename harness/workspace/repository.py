@@ -168,6 +168,14 @@ class GitWorkspace:
         async with self._door.locked():
             await self._door.run("update-ref", "-m", "harness: keep", f"refs/heads/{name}", commit)
 
+    async def drop(self, under: str) -> list[str]:
+        """Delete all branches below `under` (`harness/bd-1-r1`); returns their names. Their commits go with git's gc."""
+        told = await self._door.run("for-each-ref", "--format=%(refname:short)", f"refs/heads/{under.rstrip('/')}/")
+        names = told.split()
+        for name in names:
+            await self._door.run("update-ref", "-d", f"refs/heads/{name}")
+        return names
+
     async def land(self, branch: str, commit: str, into: str | None, mode: str, title: str, body: str) -> Landing:
         """Hand the work to the user as `mode` says; raises GitError and leaves everything as it was."""
         return await land(self._door, self.merge, branch, commit, into, mode, title, body)
@@ -177,10 +185,14 @@ class GitWorkspace:
 
     async def _commit_tree(self, tree: str, parents: Sequence[str], message: str, when: str | None = None) -> str:
         args = [argument for parent in parents for argument in ("-p", parent)]
-        text = message.replace("\0", "").encode("utf-8", "replace")
+        # Models and strangers write titles; `git log` hands what is in them to the terminal.
+        text = _CONTROL.sub("", message).encode("utf-8", "replace")
         return await self._door.text(
             "commit-tree", tree, *args, "-F", "-", stdin=text, extra=self._door.signature(when)
         )
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def _split(listing: str) -> tuple[str, ...]:

@@ -65,3 +65,10 @@ def test_of_two_settings_files_none_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "harness.yaml").write_text("")
     with pytest.raises(ConfigError, match=r"harness.yaml: there is .*harness.yml as well"):
         find_settings(tmp_path)
+
+
+@pytest.mark.parametrize("amount", ["1e999999999", "-1", "NaN", "Infinity", "ten"])
+def test_an_amount_that_cannot_be_counted_with_is_refused(amount: str, tmp_path: Path) -> None:
+    (tmp_path / "harness.yaml").write_text(f"budget: {{usd: '{amount}'}}\n")
+    with pytest.raises(ConfigError, match="budget > usd"):
+        load_settings(tmp_path)

@@ -28,6 +28,9 @@ THRESHOLD = 0.45
 KEPT_ROUTERS = 64
 """Sets of routes whose classifier is kept: requests may bring their own."""
 SHOWN = 5
+READ = 2_000
+"""Characters at the beginning and at the end of a text that are classified: what people want stands before or after
+what they paste, and a text of 10 MB would take a minute."""
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ class PreferenceRouter:
         if self._classifier is None or not text.strip():
             why = "no routes are described" if self._classifier is None else "there is no text to go by"
             return Match(route=None, confidence=1.0, why=why, by="nothing")
-        scores = self._classifier.scores(text)
+        scores = self._classifier.scores(_ends(text))
         best = max(range(len(self.routes)), key=lambda index: (scores.share[index], -index))
         nearest = sorted(range(len(self.routes)), key=lambda index: -scores.fit[index])[:SHOWN]
         name, fit = self.routes[best].name, scores.fit[best]
@@ -177,6 +180,10 @@ class RouteMatcher:
                 self._routers.popitem(last=False)
         self._routers.move_to_end(key)
         return self._routers[key]
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * READ else f"{text[:READ]} {text[-READ:]}"
 
 
 def best_classifier(routes: Sequence[RoutePreference]) -> Classifier:

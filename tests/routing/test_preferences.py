@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from harness.config.settings import RoutePreference
-from harness.routing.preferences import KeywordClassifier, PreferenceRouter
+from harness.routing.preferences import KeywordClassifier, PreferenceRouter, Scores
 from harness.routing.router_model import Answer, RouterDown, RouterModel
 from harness.routing.turns import Spoken, Turn
 
@@ -47,6 +47,22 @@ def test_keywords_say_what_they_are() -> None:
     router = PreferenceRouter(ROUTES, classifier=lambda routes: KeywordClassifier(routes, "keywords only"))
     match = router.classify(ASKED[0].text)
     assert (match.route, match.by, match.warnings) == ("billing", "keywords", ("keywords only",))
+
+
+def test_of_a_long_text_both_ends_are_read_and_no_more() -> None:
+    """All of ten megabytes took a minute, of a thread that other requests wait for."""
+    read: list[str] = []
+
+    class Reader(KeywordClassifier):
+        def scores(self, text: str) -> Scores:
+            read.append(text)
+            return super().scores(text)
+
+    pasted = "lorem ipsum " * 100_000
+    router = PreferenceRouter(ROUTES, classifier=Reader)
+    assert router.classify(f"Refund the invoice: {pasted}").scores[0][0] == "billing"
+    assert router.classify(f"{pasted} Will there be rain or snow?").scores[0][0] == "weather"
+    assert max(map(len, read)) < 5_000
 
 
 async def test_a_router_model_that_is_down_is_said_and_replaced() -> None:

@@ -58,14 +58,15 @@ def stop_of(reason: Any) -> Stop:
     return _STOPS.get(str(reason), "end")
 
 
-def count_of(usage: Any) -> Count | None:
+def count_of(usage: Any, read: str = "prompt_tokens", written: str = "completion_tokens") -> Count | None:
+    """OpenAI's two formats count alike, under other names."""
     if not isinstance(usage, dict):
         return None
-    details, out = usage.get("prompt_tokens_details") or {}, usage.get("completion_tokens_details") or {}
+    details, out = usage.get(f"{read}_details") or {}, usage.get(f"{written}_details") or {}
     cached = details.get("cached_tokens") or 0
     return Count(
-        max(0, (usage.get("prompt_tokens") or 0) - cached),
-        usage.get("completion_tokens") or 0,
+        max(0, (usage.get(read) or 0) - cached),
+        usage.get(written) or 0,
         cached,
         reasoning=out.get("reasoning_tokens") or 0,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from harness.gateway.translate import chat_answer
 from harness.gateway.translate.messages import arguments_object
 from harness.gateway.translate.neutral import (
     Answer,
@@ -55,16 +56,7 @@ def stop_of(response: Mapping[str, Any], called: bool, refused: bool = False) ->
 
 
 def count_of(usage: Any) -> Count | None:
-    if not isinstance(usage, dict):
-        return None
-    details, out = usage.get("input_tokens_details") or {}, usage.get("output_tokens_details") or {}
-    cached = details.get("cached_tokens") or 0
-    return Count(
-        max(0, (usage.get("input_tokens") or 0) - cached),
-        usage.get("output_tokens") or 0,
-        cached,
-        reasoning=out.get("reasoning_tokens") or 0,
-    )
+    return chat_answer.count_of(usage, "input_tokens", "output_tokens")
 
 
 def item_of(part: Text | Call | Thought, number: int, response_id: str, tools: Mapping[str, Tool]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from harness import registry
 from harness.cli.common import common_options, put_json, repository_root, say, show
 from harness.config.gateway import gateway_settings, is_foreign, section_of
 from harness.config.gateway_section import GatewaySettings
-from harness.config.pipelines import known_pipelines
+from harness.config.pipelines import find_pipeline, known_pipelines
 from harness.config.reading import environment, read_mapping
 from harness.config.settings import Settings, find_settings, load_settings
-from harness.errors import ConfigError
+from harness.errors import ConfigError, UnknownName
 from harness.routing.router import build_router
+from harness.routing.rules import load_rules
 
 EXAMPLES = """examples:
   harness config check                                # harness.yaml of this repository
@@ -68,10 +69,29 @@ def _check_work(settings: Settings) -> tuple[str, ...]:
     """The names of the pipelines, when they, the routing rules and the executor are right; raises ConfigError."""
     registry.known_executor(settings.executor, settings, settings.source, ("executor",))
     build_router(settings)
+    _check_rules(settings)
     names = tuple(known_pipelines([settings.root / settings.pipelines]))
     for name in names:
         registry.pipeline(name, settings)
     return names
+
+
+def _check_rules(settings: Settings) -> None:
+    """Rules that send issues to pipelines send them to some that exist; raises ConfigError."""
+    rules, folder = load_rules(settings), settings.root / settings.pipelines
+    own = [rule.get("name") for rule in settings.routing.rules]
+    places: list[tuple[tuple[str | int, ...], str | None]] = [
+        (("routing", "rules", own.index(rule.name)) if rule.name in own else ("rules", rule.name), rule.pipeline)
+        for rule in rules.rules
+    ]
+    places += [(("files", number), bound.pipeline) for number, bound in enumerate(rules.files)]
+    for path, pipeline in places:
+        where = settings.source if path[0] == "routing" else str(settings.routing.rules_file or "rules.yaml")
+        try:
+            if pipeline is not None:
+                find_pipeline(pipeline, [folder])
+        except UnknownName as error:
+            raise ConfigError(where, (*path, "pipeline"), error.message, error.hint) from None
 
 
 def _check_pipeline(file: Path, settings: Settings, as_json: bool) -> int:

@@ -76,13 +76,18 @@ class _PipelineEntry(Value):
 
 def load_pipeline(name: str, folders: Iterable[Path]) -> Pipeline:
     """A pipeline by file name or by name in one of `folders`; raises ConfigError or UnknownName."""
+    return read_pipeline(find_pipeline(name, folders))
+
+
+def find_pipeline(name: str, folders: Iterable[Path]) -> Path:
+    """The file that a pipeline's name stands for, or that it is; raises UnknownName."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        return read_pipeline(path)
+        return path
     known = known_pipelines(folders)
     if name not in known:
         raise UnknownName("pipeline", name, known, "write its file name (ending in .yaml), or add it to pipelines/")
-    return read_pipeline(known[name])
+    return known[name]
 
 
 def known_pipelines(folders: Iterable[Path]) -> dict[str, Path]:

@@ -10,13 +10,13 @@ all decide here.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.config.settings import Settings
-from harness.errors import ConfigError, did_you_mean
+from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.routing.estimate import Estimate, Shape, Sizes, estimate
 from harness.routing.rules import facts_of, load_rules
 from harness.routing.strategies import (
@@ -119,8 +119,20 @@ class Router:
 
     def _pipeline(self, issue: Issue, opinion: Opinion, files: int, asked: _Asked) -> str:
         chosen, why = self._pipeline_and_why(issue, opinion, files, asked)
+        if chosen not in (SINGLE, PLANNED):
+            asked.warnings.extend(self._unknown(chosen, why))
         asked.trace.append(TraceLine(rule=f"pipeline {chosen}", matched=True, why=why))
         return chosen
+
+    def _unknown(self, pipeline: str, why: str) -> Iterator[str]:
+        """What a run will say of a pipeline that there is none of. The reader of pipelines is loaded only for this."""
+        settings = self.settings
+        try:
+            importlib.import_module("harness.config.pipelines").find_pipeline(
+                pipeline, [settings.root / settings.pipelines]
+            )
+        except UnknownName as error:
+            yield f"{why}: {error.message}; a run will refuse it: {error.hint}"
 
     def _pipeline_and_why(self, issue: Issue, opinion: Opinion, files: int, asked: _Asked) -> tuple[str, str]:
         wished = [name for name in labelled(issue, "pipeline") if name]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from harness.errors import did_you_mean
@@ -138,11 +139,18 @@ class FileCountStrategy:
     def __init__(self, rules: RuleSet, exists: Exists) -> None:
         self._bounds = rules.files
         self._exists = exists
+        self._newest: tuple[Issue, tuple[str, ...]] | None = None
+
+    def files(self, issue: Issue) -> tuple[str, ...]:
+        """`files_of` the issue, looked up once a decision: up to three parts of it ask one after the other."""
+        if self._newest is None or self._newest[0] is not issue:
+            self._newest = issue, files_of(issue, self._exists)
+        return self._newest[1]
 
     def count(self, issue: Issue) -> int:
         """Files the issue is about, as far as can be told; 0 is not known."""
         told = next((n for key in COUNT_KEYS if (n := issue.metadata.get(key)) and type(n) is int and n > 0), 0)
-        return max(told, len(files_of(issue, self._exists)))
+        return max(told, len(self.files(issue)))
 
     def consider(self, issue: Issue) -> Considered:
         count = self.count(issue)
@@ -150,7 +158,7 @@ class FileCountStrategy:
             line = TraceLine(rule="file count", matched=False, why="the issue names no file of this repository")
             return Considered(None, (line,))
         bound = next((bound for bound in self._bounds if bound.at_most is None or count <= bound.at_most), None)
-        why = f"{count} file{'s' if count > 1 else ''}: {_some(files_of(issue, self._exists))}".removesuffix(": ")
+        why = f"{count} file{'s' if count > 1 else ''}: {_some(self.files(issue))}".removesuffix(": ")
         if bound is None:
             return Considered(None, (TraceLine(rule="file count", matched=False, why=f"{why}; no bound covers it"),))
         name = f"{'up to ' + str(bound.at_most) if bound.at_most else 'many'} files".replace(
@@ -177,7 +185,10 @@ def paths_in(text: str) -> Iterator[str]:
     """What looks like a path with a folder or an extension, each once: `src/app.py:12` → `src/app.py`."""
     seen: set[str] = set()
     for match in _CHUNK.finditer(text):
-        for raw in (match[0], match[0].strip(_AROUND)):
+        chunk = match[0]
+        if "/" not in chunk and "." not in chunk:
+            continue
+        for raw in dict.fromkeys((chunk, chunk.strip(_AROUND))):
             path = _relative(raw) if "/" in raw or "." in raw[:-1] else None
             if path and path not in seen:
                 seen.add(path)
@@ -188,20 +199,18 @@ def in_folder(root: Path) -> Exists:
     """Files of a checkout, asked of the file system; nothing outside of it."""
 
     def exists(path: str) -> bool:
-        try:
-            return (root / path).is_file()
-        except (OSError, ValueError):
-            return False
+        return os.path.isfile(os.path.join(root, path))
 
     return exists
 
 
 def _relative(name: Any) -> str | None:
     """A path in one form; None for what leads out of the repository."""
-    path = PurePosixPath(str(name).strip().replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or not path.parts or path.parts[0] in ("~", ".git"):
+    text = str(name).strip().replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if text.startswith("/") or not parts or parts[0] in ("~", ".git") or ".." in parts:
         return None
-    return str(path)
+    return "/".join(parts)
 
 
 def _some(paths: tuple[str, ...]) -> str:

@@ -105,6 +105,11 @@ def test_config_check_reads_all_that_work_needs(tmp_path: Path, capsys: pytest.C
     assert "did you mean 'codex'?" in capsys.readouterr().err
     assert main(_harness_yaml(tmp_path, "routing: {rules: [{name: a, tier: haikuu, words: [x]}]}\n")) == 2
     assert "routing > rules > 0 > tier" in capsys.readouterr().err
+    assert (
+        main(_harness_yaml(tmp_path, "routing: {rules: [{name: a, tier: haiku, words: [x], pipeline: singel}]}")) == 2
+    )
+    told = capsys.readouterr().err
+    assert "routing > rules > 0 > pipeline: unknown pipeline 'singel'" in told and "did you mean 'single'?" in told
     (tmp_path / "pipelines").mkdir()
     (tmp_path / "pipelines" / "mine.yaml").write_text("phases: {1_execution: {}, 2_review: {trigger: 'label:x OR'}}")
     assert main(_harness_yaml(tmp_path, "version: 1\n")) == 2

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from harness.config.settings import OwnPrice, RoutePreference, RoutingSettings, Settings
-from harness.errors import ConfigError
+from harness.errors import ConfigError, UnknownName
+from harness.registry import pipeline
 from harness.routing.estimate import Sizes
 from harness.routing.router import Router, build_router
-from harness.routing.strategies import files_of, in_folder, paths_in
+from harness.routing.rules import load_rules
+from harness.routing.strategies import FileCountStrategy, files_of, in_folder, paths_in
 from harness.types import Considered, Issue, Opinion, RouteDecision, TraceLine, Usage
 
 TRACKED = frozenset(
@@ -234,3 +236,31 @@ def test_a_hostile_body_is_read_in_time() -> None:
     for text in ("-" * 200_000, "a/" * 100_000, "(" * 200_000, "`" * 200_000, "add " * 50_000, "```" * 50_000):
         assert route(body=text).tier
         assert route(text).tier
+
+
+def test_a_pipeline_that_there_is_none_of_is_told_before_a_run_refuses_it(tmp_path: Path) -> None:
+    asked = build_router(Settings(root=tmp_path), TRACKED)
+    decision = asked.route(Issue(id="x", title="Fix typo", labels=("pipeline:singel",)))
+    with pytest.raises(UnknownName) as refused:
+        pipeline("singel", Settings(root=tmp_path))
+    assert decision.pipeline == "singel"
+    (warning,) = decision.warnings
+    assert warning.startswith(f"label pipeline:singel: {refused.value.message}") and str(refused.value.hint) in warning
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "singel.yaml").write_text("phases: {1_execution: {}}")
+    assert asked.route(Issue(id="x", title="Fix typo", labels=("pipeline:singel",))).warnings == ()
+
+
+def test_a_path_is_looked_for_once_a_decision() -> None:
+    looked: list[str] = []
+
+    def exists(path: str) -> bool:
+        looked.append(path)
+        return True
+
+    files = FileCountStrategy(load_rules(Settings()), exists)
+    strategies = (files,)
+    decided = Router(Settings(), strategies, count=files.count).route(Issue(id="x", title="Do it", body="see src/a.py"))
+    assert (decided.strategy, looked) == ("files", ["src/a.py"])
+    files.count(Issue(id="x", title="Do it", body="see src/a.py"))
+    assert looked == ["src/a.py"] * 2, "another issue, even of the same words, is looked up anew"

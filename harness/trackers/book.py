@@ -51,12 +51,14 @@ class Book:
         self.dirty = False
 
     @classmethod
-    def parse(cls, path: Path, data: bytes) -> Book:
+    def parse(cls, path: Path, data: bytes, known: Book | None = None) -> Book:
+        """The file's content; lines that stand in `known`, byte for byte, need not be read again."""
+        read = {line.raw: line.row for line in known._lines} if known else {}
         lines: list[_Line] = []
         by_id: dict[str, _Line] = {}
         numbers: dict[str, int] = {}
         for number, raw in enumerate(_split(data), start=1):
-            row = _row(raw, f"{path}:{number}")
+            row = read[raw] if raw in read else _row(raw, f"{path}:{number}")
             line = _Line(raw, row)
             lines.append(line)
             if row is not None:
@@ -119,15 +121,14 @@ class Book:
         return False
 
     def change(self, row: dict[str, Any], **changes: Any) -> None:
-        """Set fields of a record; None removes one."""
-        for key, value in {**changes, "updated_at": now()}.items():
-            if value is None:
-                row.pop(key, None)
-            else:
-                row[key] = value
+        """Set fields of a record; None removes one. Other books may share the record, so that it is replaced."""
         line = self._by_id[row["id"]]
-        line.raw = _dump(row, b"\r\n" if line.raw.endswith(b"\r\n") else b"\n")
-        self.dirty = True
+        assert line.row is not None
+        changed = {**line.row, **changes, "updated_at": now()}
+        kept = {key: value for key, value in changed.items() if value is not None or key not in changes}
+        line.raw = _dump(kept, b"\r\n" if line.raw.endswith(b"\r\n") else b"\n")
+        line.row = json.loads(line.raw)  # as whoever reads the file will have it
+        self._changed()
 
     def comment(self, row: dict[str, Any], text: str, actor: str) -> None:
         comments = list(row.get("comments") or ())
@@ -158,10 +159,15 @@ class Book:
         row = {key: value for key, value in row.items() if value not in ("", [], {})}
         if self._lines and not self._lines[-1].raw.endswith(b"\n"):
             self._lines[-1].raw += b"\n"
-        self._lines.append(_Line(_dump(row), row))
+        raw = _dump(row)
+        self._lines.append(_Line(raw, json.loads(raw)))
         self._by_id[issue_id] = self._lines[-1]
-        self.dirty = True
+        self._changed()
         return issue_id
+
+    def _changed(self) -> None:
+        self.dirty = True
+        self.__dict__.pop("children", None)  # found anew when it is asked for again
 
     def _new_id(self) -> str:
         prefixes = Counter(issue_id.rpartition("-")[0] for issue_id in self._by_id)

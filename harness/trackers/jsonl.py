@@ -113,8 +113,11 @@ class JsonlTracker:
         with self._trouble():
             stamp = _stamp(self._path.stat())
             if self._cache is None or self._cache[0] != stamp:
-                self._cache = (stamp, Book.parse(self._path, self._path.read_bytes()))
+                self._cache = (stamp, self._parsed())
             return self._cache[1]
+
+    def _parsed(self) -> Book:
+        return Book.parse(self._path, self._path.read_bytes(), self._cache[1] if self._cache else None)
 
     @contextmanager
     def _trouble(self) -> Iterator[None]:
@@ -131,7 +134,7 @@ class JsonlTracker:
 
         def work() -> T:
             with self._trouble():
-                book = Book.parse(self._path, self._path.read_bytes())
+                book = self._parsed()
             result = change(book)
             if book.dirty:
                 # What was just written need not be read again; nobody changes this copy any more.

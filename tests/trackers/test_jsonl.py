@@ -167,3 +167,21 @@ async def test_the_real_queue(tracker: Callable[[bytes], JsonlTracker], tmp_path
     assert await keeper.claim(ready[0].id, "me")
     after = (tmp_path / ".beads" / "issues.jsonl").read_bytes().splitlines()
     assert sum(one != other for one, other in zip(data.splitlines(), after, strict=True)) == 1
+
+
+def test_books_of_the_same_lines_share_them_and_change_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "issues.jsonl"
+    read = Book.parse(path, ONE + TWO)
+    mine = Book.parse(path, ONE + TWO, read)
+    assert mine.find("bd-2") is read.find("bd-2"), "not read again"
+    row = mine.find("bd-1")
+    mine.change(row, status="in_progress", assignee="me")
+    mine.comment(row, "Begun.", "me")
+    mine.change(row, assignee=None)
+    assert read.find("bd-1")["status"] == "open" and "comments" not in read.find("bd-1")
+    changed = mine.find("bd-1")
+    assert (
+        changed["status"] == "in_progress" and changed["comments"][0]["text"] == "Begun." and "assignee" not in changed
+    )
+    again = Book.parse(path, mine.text())
+    assert [again.find(one) for one in ("bd-1", "bd-2")] == [mine.find(one) for one in ("bd-1", "bd-2")]

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.config import plano, router_toml
 from harness.config.gateway_section import GatewaySection, GatewaySettings
 from harness.config.plano import is_plano, plano_section
 from harness.config.reading import environment, expand, read_mapping, validate
@@ -32,13 +33,31 @@ def gateway_settings(
     variables = environment() if variables is None else variables
     if file is None:
         return build(settings.gateway, settings, settings.source, variables)
-    section, providers, warnings = section_of(read_mapping(file), str(file))
+    data = read_mapping(file)
+    section, providers, warnings = section_of(data, str(file))
     if providers is not None:
-        data = expand(providers, variables, str(file), ("providers",))
-        own: dict[str, ProviderSettings] = validate(dict[str, ProviderSettings], data, str(file), ("providers",))
+        rows = expand(providers, variables, str(file), ("providers",))
+        own: dict[str, ProviderSettings] = validate(dict[str, ProviderSettings], rows, str(file), ("providers",))
         settings = settings.model_copy(update={"providers": own})
     section, unset = _without_unset_keys(section, variables)
-    return build(expand(section, variables, str(file)), settings, str(file), variables, (*warnings, *unset))
+    try:
+        return build(expand(section, variables, str(file)), settings, str(file), variables, (*warnings, *unset))
+    except ConfigError as error:
+        raise _as_written(error, data) from None
+
+
+def _as_written(error: ConfigError, data: Mapping[str, Any]) -> ConfigError:
+    """The error with the keys that another tool's file has, where it was found in the section made from it."""
+    if not is_foreign(data):
+        return error
+    words: dict[tuple[str, ...], tuple[str, ...]] = dict(plano.AS_WRITTEN if is_plano(data) else router_toml.AS_WRITTEN)
+    if "llm_providers" in data:
+        words["models",] = ("llm_providers",)
+    path = error.path[1:] if error.path[:1] == ("gateway",) else error.path
+    for ours, theirs in words.items():
+        if path[: len(ours)] == ours:
+            return ConfigError(error.where, (*theirs, *path[len(ours) :]), error.problem, error.hint)
+    return error
 
 
 def _without_unset_keys(

@@ -29,6 +29,15 @@ _UNSUPPORTED = {
 """Top-level keys → why they are refused."""
 
 
+AS_WRITTEN = {
+    ("models",): ("model_providers",), ("aliases",): ("model_aliases",), ("routes",): ("routing_preferences",),
+    ("rate_limits",): ("ratelimits",), ("metrics_sources",): ("model_metrics_sources",),
+    ("session", "budget"): ("routing", "routing_budget"), ("session", "url"): ("routing", "session_cache", "url"),
+    ("session",): ("routing",), ("router_model",): ("overrides", "llm_routing_model"),
+}  # fmt: skip
+"""Keys of our `gateway:` section → where Plano's file has them, for errors that are found in the section."""
+
+
 def is_plano(data: Mapping[str, Any]) -> bool:
     """Whether a mapping has the marks of Plano's file."""
     return any(key in data for key in ("model_providers", "llm_providers", "listeners"))
@@ -65,6 +74,8 @@ class _Reading:
             "limits": self._limits(),
         }  # fmt: skip
         section |= {name: value for name, value in optional.items() if value}
+        if self.file.tracing.random_sampling:
+            self.warnings.append("tracing: spans go where gateway > trace_url or OTEL_EXPORTER_OTLP_ENDPOINT says")
         if self.file.tracing.random_sampling is not None:
             section["trace_sampling"] = self.file.tracing.random_sampling / 100
         return section

@@ -8,6 +8,9 @@ from harness.config.gateway_section import SCENARIOS
 from harness.config.targets import known_providers
 from harness.errors import ConfigError, did_you_mean
 
+AS_WRITTEN = {("scenarios", "chains"): ("router",), ("scenarios",): ("router",), ("models",): ("providers",)}
+"""Keys of our `gateway:` section → where this form has them."""
+
 
 def router_section(data: dict[str, Any], where: str) -> dict[str, Any]:
     """`[router]` with `think = "openrouter,anthropic/claude-3-opus"`; `a,m1 | b,m2` is a chain."""

@@ -131,6 +131,27 @@ def test_what_plano_has_and_we_have_not_is_refused_by_name(change: dict[str, Any
         gateway_settings(Settings(), file, {})
 
 
+@pytest.mark.parametrize(
+    "change,place",
+    [
+        ({"model_aliases": {"a": {"target": "b"}, "b": {"target": "a"}}}, "model_aliases > a: goes in a circle"),
+        ({"routing_preferences": [{"name": "r", "description": "d", "models": ["x/y"]}]}, "routing_preferences > 0 > "),
+        ({"model_metrics_sources": [{"type": "cost", "provider": "acme"}]}, "model_metrics_sources > 0 > provider: "),
+        ({"model_providers": [{"model": f"openai/{name}", "default": True} for name in "ab"]}, "model_providers: two "),
+    ],
+)
+def test_errors_name_the_keys_of_the_file_that_was_given(change: dict[str, Any], place: str, tmp_path: Path) -> None:
+    file = tmp_path / "plano_config.yaml"
+    file.write_text(yaml.safe_dump({**PLANO, **change}))
+    with pytest.raises(ConfigError) as refused:
+        gateway_settings(Settings(), file, {"OPENAI_API_KEY": "k"})
+    assert refused.value.message.startswith(f"{file}: {place}")
+    toml = tmp_path / "config.toml"
+    toml.write_text('[router]\nthink = "nobody,m"\n')
+    with pytest.raises(ConfigError, match="router > think: no model"):
+        gateway_settings(Settings(), toml, {})
+
+
 def test_an_open_address_stays_closed_and_unset_keys_stop_requests_only(tmp_path: Path) -> None:
     file = tmp_path / "plano_config.yaml"
     file.write_text(yaml.safe_dump({**PLANO, "listeners": [{"type": "model", "name": "m", "address": "0.0.0.0"}]}))

@@ -14,9 +14,11 @@ from harness.config.settings import Settings
 from harness.journal import SqliteJournal
 from harness.report.experiments import forget
 from harness.stop import run_lock
+from harness.workspace.repository import GitWorkspace
 
 EXAMPLES = """examples:
-  harness forget bd-a3f8-r1        journal, events, outcomes, documents; commits and branches stay
+  harness forget bd-a3f8-r1               journal, events, outcomes, documents; commits and branches stay
+  harness forget bd-a3f8-r1 --branches    the run's own branches, too; what has landed stays
 
 With a database for many machines, what stands there and in the remote's refs/harness/ of the run goes, too.
 """
@@ -25,6 +27,7 @@ With a database for many machines, what stands there and in the remote's refs/ha
 def configure(parser: argparse.ArgumentParser) -> None:
     common_options(parser)
     parser.add_argument("run", metavar="RUN", help="the run's id")
+    parser.add_argument("--branches", action="store_true", help="delete the run's branches harness/RUN/…, too")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,11 +39,18 @@ def run(arguments: argparse.Namespace) -> int:
         anyio.run(_forget, settings, found.id)
         outcomes = forget(found.id, settings.state)
     shutil.rmtree(settings.state / "runs" / found.id, ignore_errors=True)
+    branches = anyio.run(_drop, settings, found.id) if arguments.branches else []
     if arguments.json:
-        put_json({"run": found.id, "outcomes": outcomes})
+        put_json({"run": found.id, "outcomes": outcomes, "branches": branches})
+    elif arguments.branches:
+        show(f"{found.id} is forgotten, its {len(branches)} branches with it; git gc --prune=now deletes their commits")
     else:
-        show(f"{found.id} is forgotten; branches harness/{found.id}/… are yours to delete")
+        show(f"{found.id} is forgotten; its branches harness/{found.id}/… stay (--branches deletes them)")
     return 0
+
+
+async def _drop(settings: Settings, run_id: str) -> list[str]:
+    return await (await GitWorkspace.open(settings.root)).drop(f"harness/{run_id}")
 
 
 async def _forget(settings: Settings, run_id: str) -> None:

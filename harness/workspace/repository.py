@@ -169,12 +169,15 @@ class GitWorkspace:
             await self._door.run("update-ref", "-m", "harness: keep", f"refs/heads/{name}", commit)
 
     async def drop(self, under: str) -> list[str]:
-        """Delete all branches below `under` (`harness/bd-1-r1`); returns their names. Their commits go with git's gc."""
-        told = await self._door.run("for-each-ref", "--format=%(refname:short)", f"refs/heads/{under.rstrip('/')}/")
-        names = told.split()
-        for name in names:
-            await self._door.run("update-ref", "-d", f"refs/heads/{name}")
-        return names
+        """Delete all branches of ours below `under` (`harness/bd-1-r1`); returns their names; git gc does the rest."""
+        folder = branch_name(under)
+        if not folder.startswith("harness/"):
+            raise GitError(f"'{under}' holds no branches of harness", "name it harness/…")
+        async with self._door.locked():
+            told = await self._door.text("for-each-ref", "--format=%(refname)", f"refs/heads/{folder}/")
+            for ref in told.split():
+                await self._door.run("update-ref", "-d", ref)
+        return [ref.removeprefix("refs/heads/") for ref in told.split()]
 
     async def land(self, branch: str, commit: str, into: str | None, mode: str, title: str, body: str) -> Landing:
         """Hand the work to the user as `mode` says; raises GitError and leaves everything as it was."""

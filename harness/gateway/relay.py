@@ -235,8 +235,10 @@ def _whole_usage(sent: Sendable, asked: Asked, body: bytes) -> Usage | None:
 
 
 def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tuple[bytes, bytes]]:
+    """The provider's headers and ours; when and by what software it was served, our own server says."""
+    left_out = (*HOP_BY_HOP, "date", "server")
     headers = [
-        (name.lower(), value) for name, value in reply.raw_headers if name.decode("latin-1").lower() not in HOP_BY_HOP
+        (name.lower(), value) for name, value in reply.raw_headers if name.decode("latin-1").lower() not in left_out
     ]
     dropped = sent.translation.dropped if sent.translation else ()
     said = [(b"x-harness-dropped", _header(", ".join(dropped)))] if dropped else []

@@ -132,7 +132,8 @@ def test_a_body_is_json_for_the_provider_whatever_the_client_calls_it(
     gateway: RunningGateway, wire: WireServer
 ) -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}  # what curl -d says
-    httpx2.post(gateway.url + "/v1/chat/completions", content=json.dumps(GOOD).encode(), headers=form)
+    reply = httpx2.post(gateway.url + "/v1/chat/completions", content=json.dumps(GOOD).encode(), headers=form)
+    assert len(reply.headers.get_list("date")) == 1 and "server" not in reply.headers
     assert wire.calls[-1].headers["content-type"] == "application/json"
 
 

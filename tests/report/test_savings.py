@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from harness.config.settings import Settings
 from harness.pricing import cost_of
-from harness.report.savings import counterfactual
-from harness.types import ModelCall, Usage
+from harness.report.savings import counterfactual, run_savings
+from harness.types import Attempt, ModelCall, TaskResult, Usage
 from tests.fakes.runs import make_run
 
 SETTINGS = Settings(tiers={
@@ -17,7 +17,7 @@ SETTINGS = Settings(tiers={
 
 
 def call(tier: str, phase: str = "execute", task_id: str | None = "t1", attempt: int = 1, **tokens: int) -> ModelCall:
-    usage = Usage(requests=1, **(tokens or {"input_tokens": 10_000, "output_tokens": 1_000}))  # type: ignore[arg-type]
+    usage = Usage(requests=1, **(tokens or {"input_tokens": 10_000, "output_tokens": 1_000}))
     model = SETTINGS.tiers[tier][0]
     cost = cost_of(model, usage)
     assert cost is not None
@@ -89,3 +89,25 @@ def test_phases_and_tiers_add_up_to_the_whole() -> None:
     assert sum(found.by_tier.values()) == found.actual_usd
     work = sum(call.usage.cost_usd for call in run.calls if call.phase == "execute")
     assert found.planning_usd + found.review_usd + work == found.actual_usd
+
+
+def test_rounds_that_were_redone_are_paid_and_are_no_work_of_one_model() -> None:
+    """Told apart even where the later round began at a higher attempt, so that its calls look like a continuation."""
+    first, second = call("haiku", attempt=1), call("haiku", attempt=2)
+    found = counterfactual((second,), SETTINGS, superseded=(first,))
+    assert found.actual_usd == Decimal("0.030"), "both were paid"
+    assert found.by_phase == {"execute": Decimal("0.030")} and found.by_tier == {"haiku": Decimal("0.030")}
+    assert found.redone_usd == found.overhead_usd == Decimal("0.015")
+    assert found.baselines[0].cost_usd == Decimal("0.045"), "one model does the work once"
+    assert found.baselines[0].saved_usd == Decimal("0.015")
+
+
+def test_a_runs_superseded_results_are_its_redone_rounds() -> None:
+    attempt = Attempt(number=1, tier="haiku", model="m", outcome="passed", calls=(call("haiku"),))
+    result = TaskResult(task_id="t1", status="done", attempts=(attempt,))
+    run = make_run(seed=1, tasks=1).model_copy(
+        update={"results": (result,), "superseded": (result, result), "reviews": (), "other_calls": ()}
+    )
+    found = run_savings(run, SETTINGS)
+    assert (found.actual_usd, found.redone_usd) == (Decimal("0.045"), Decimal("0.030"))
+    assert found.baselines[0].cost_usd == Decimal("0.045")

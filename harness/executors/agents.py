@@ -7,7 +7,6 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from harness.protocols import Session, Worked
 from harness.redact import redact
 from harness.sandbox import Sandbox
 from harness.sandbox.toolchain import program_folders
-from harness.types import Event, ModelCall, ModelRequest, Usage
+from harness.types import ModelCall, ModelRequest, Usage
 
 OUTPUT_LIMIT = 4 << 20
 LONG_PROMPT = 200_000
@@ -174,28 +173,6 @@ def ended(
         error=redact(shorten(error, limit)) if error else None,
         calls=tuple(calls),
         model=calls[-1].model if calls else "",
-    )
-
-
-def tell_turn(session: Session, turn: int, model: str, tools: Sequence[str]) -> None:
-    """Let watchers see that the agent is alive, and what it does."""
-    job = session.job
-    session.emit(
-        Event(
-            run_id=job.run_id,
-            kind="task.turn",
-            at=datetime.now(UTC),
-            issue_id=job.issue_id,
-            phase="execute",
-            task_id=job.task.id,
-            data={
-                "turn": turn,
-                "attempt": session.number,
-                "tier": session.pool.tier,
-                "model": model,
-                "tools": [redact(tool) for tool in tools],
-            },
-        )
     )
 
 

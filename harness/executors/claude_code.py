@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from harness.config.reading import environment
 from harness.config.settings import OwnPrice, Settings
-from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
+from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, used_up
 from harness.executors.model_door import PLACEHOLDER
+from harness.executors.telling import tell_turn
 from harness.models.providers import Provider, find_provider
 from harness.proc import Completed
 from harness.protocols import Session, Worked

@@ -13,8 +13,9 @@ import anyio.to_thread
 from harness.config.reading import environment, read_mapping, validate
 from harness.config.settings import ExecutorCommand, Settings
 from harness.errors import ConfigError
-from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, tell_turn, used_up
+from harness.executors.agents import Agent, ended, json_line, open_agent, priced, prompt_of, used_up
 from harness.executors.model_door import PLACEHOLDER
+from harness.executors.telling import tell_turn
 from harness.executors.usage import READERS, Told
 from harness.models.providers import Provider, find_provider
 from harness.proc import Completed

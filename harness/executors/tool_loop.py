@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import anyio
 
 from harness.config.settings import Settings
 from harness.errors import BudgetExceeded, ModelNonsense
+from harness.executors.telling import tell_turn
 from harness.executors.tools import TOOLS, Toolbox, shorten
 from harness.prompts import task_text
 from harness.protocols import ModelClient, Session, Worked, Workspace
 from harness.redact import redact
 from harness.sandbox import Sandbox
-from harness.types import Event, Message, ModelCall, ModelReply, ModelRequest, Text, ToolResult, ToolUse, Value
+from harness.types import Message, ModelCall, ModelReply, ModelRequest, Text, ToolResult, ToolUse, Value
 
 RULES = (
     "You work with tools in a private checkout of a repository. Look before you change; change as little as the task "
@@ -143,7 +143,8 @@ class _Conversation:
             if reply is None:
                 session.meter.check()
                 raise BudgetExceeded("the task's time is used up")
-            self._tell(turn, reply)
+            tools = [_shown(use) if self.content else use.name for use in reply.tool_uses]
+            tell_turn(session, turn, reply.model, tools, reply.call.usage)
         self.calls.append(reply.call)
         return reply
 
@@ -232,30 +233,6 @@ class _Conversation:
         left = self.session.job.limits.turns - turn
         text = f"{left} turn{'s' if left > 1 else ''} left: bring the task to an end and call finish."
         return (Text(text=text),) if 0 < left <= LAST_TURNS else ()
-
-    def _tell(self, turn: int, reply: ModelReply) -> None:
-        job, usage = self.session.job, reply.call.usage
-        shown = [redact(_shown(use)) if self.content else use.name for use in reply.tool_uses]
-        self.session.emit(
-            Event(
-                run_id=job.run_id,
-                kind="task.turn",
-                at=datetime.now(UTC),
-                issue_id=job.issue_id,
-                phase="execute",
-                task_id=job.task.id,
-                data={
-                    "turn": turn,
-                    "attempt": self.session.number,
-                    "tier": self.session.pool.tier,
-                    "model": reply.model,
-                    "tools": shown,
-                    "usd": str(usage.cost_usd),
-                    "tokens": usage.tokens,
-                    "usage": usage.model_dump(mode="json", exclude_defaults=True),
-                },
-            )
-        )
 
     def ended(self, outcome: str, error: str | None = None, summary: str = "") -> Worked:
         """The session's end, with everything it has paid so far."""

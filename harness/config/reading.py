@@ -7,7 +7,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -151,8 +152,6 @@ def _sentence(kind: Any, problem: Mapping[str, Any]) -> str:
 
 def _fields_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
     """Field names of the model found by walking `loc` from `kind`; empty when that leads nowhere."""
-    from typing import get_args
-
     current = [kind]
     for part in loc:
         step: list[Any] = []
@@ -174,9 +173,6 @@ def _fields_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
 
 
 def _leaves(kind: Any) -> list[Any]:
-    from types import UnionType
-    from typing import Union, get_args, get_origin
-
     if get_origin(kind) in (Union, UnionType):
         return [leaf for arg in get_args(kind) for leaf in _leaves(arg)]
     return [kind]

@@ -33,8 +33,9 @@ from harness.report.parts import (
     usd,
 )
 from harness.report.savings import Savings
+from harness.report.story import story
 from harness.report.timeline import most_at_once, timeline
-from harness.types import Attempt, Event, Run
+from harness.types import Attempt, Event, Run, TraceLine
 
 _PLAIN = str | int | float
 
@@ -50,6 +51,7 @@ def run_report(run: Run, events: Sequence[Event] = (), diff: str = "", savings: 
         _head(run),
         _figures(run, savings),
         _next(run),
+        section("What happened", tag("ul", (tag("li", prose(line)) for line in story(run)), class_="card story")),
         _graph(run),
         section("Timeline", tag("div", timeline(run), class_="card scroll"), lead=_timeline_lead(run)),
         money(run, savings),
@@ -140,11 +142,7 @@ def _timeline_lead(run: Run) -> Html:
 
 def _route(run: Run) -> Html:
     route = run.route
-    rows = [
-        tag("tr", tag("td", "✓" if line.matched else "·"), tag("td", code(line.rule)), tag("td", line.why),
-            class_="hit" if line.matched else None)
-        for line in route.trace
-    ]  # fmt: skip
+    fitting, others = ([line for line in route.trace if line.matched is fits] for fits in (True, False))
     guess = ""
     if route.estimated_cost is not None:
         guess = f" Expected {usd(route.estimated_cost)}"
@@ -153,9 +151,20 @@ def _route(run: Run) -> Html:
         ("Rule ", code(route.rule), " chose ", tier_name(route.tier), f": {route.reason}.", guess,
          f" Confidence {route.confidence:.0%}." if route.confidence < 1 else "")
     )  # fmt: skip
-    body = tag("table", tag("tbody", rows), class_="trace") if rows else None
+    asked = f"{count(len(others), 'rule')} asked that did not apply"
+    body = (_trace(fitting) if fitting else None, more(asked, _trace(others)) if others else None)
+    card = tag("div", body, class_="card scroll") if route.trace else None
     warnings = [tag("p", warning, class_="next warn") for warning in route.warnings]
-    return section("Why this route", tag("div", body, class_="card scroll") if body else None, warnings, lead=lead)
+    return section("Why this route", card, warnings, lead=lead)
+
+
+def _trace(lines: Sequence[TraceLine]) -> Html:
+    rows = (
+        tag("tr", tag("td", "✓" if line.matched else "·"), tag("td", code(line.rule)), tag("td", line.why),
+            class_="hit" if line.matched else None)
+        for line in lines
+    )  # fmt: skip
+    return tag("table", tag("tbody", rows), class_="trace")
 
 
 def _diff(diff: str) -> Html:

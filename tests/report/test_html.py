@@ -17,6 +17,7 @@ from harness.report.html import run_report
 from harness.report.nextsteps import next_steps
 from harness.report.period import period_report
 from harness.report.savings import run_savings
+from harness.report.story import story
 from harness.report.timeline import most_at_once, timeline
 from harness.types import Check, Finding, Issue, Review, Run, TraceLine
 from tests.fakes.outcomes import make_history
@@ -95,6 +96,33 @@ def test_it_says_what_happened_what_it_cost_and_what_failed() -> None:
     assert "harness run web-105" in words, "a failed run is not gone on with, but begun anew"
     assert "four-or-more-files" in words, "the rule that decided"
     assert words.count("pytest -q exit 1") == sum(a.outcome == "failed" for r in run.results for a in r.attempts)
+
+
+def test_it_tells_the_story_in_order() -> None:
+    run = make_run(seed=5, tasks=6, status="failed")
+    told = story(run)
+    assert told[0] == "Routed to haiku by “four-or-more-files”: 4 files named; a plan splits them."
+    assert told[1] == "A planner (sonnet) split it into 6 tasks."
+    troubled = [result for result in run.results if len(result.attempts) > 1 or result.status != "done"]
+    assert troubled and all(any(line.startswith(f"{one.task_id}: ") for line in told) for one in troubled)
+    assert any("did not pass" in line and "pytest -q: exit 1" in line for line in told)
+    assert told[-1] == f"It ended as failed: {run.error}."
+    done = make_run(seed=1, tasks=2, fail_rate=0.0)
+    assert "2 tasks passed at the first attempt (2 by haiku)." in story(done)
+    assert story(done)[-1].startswith("The work was verified as a whole and put on the branch harness/")
+
+
+def test_work_that_was_redone_says_why() -> None:
+    run = make_run(seed=1, tasks=2, review=False)
+    redone, task = run.grown(superseded=run.results[:1]), run.results[0].task_id
+    assert run.integration is not None
+    for changes, words in (
+        ({"conflicts": (task,)}, "changed the same lines"),
+        ({"broken": (task,)}, "though each had passed alone"),
+        ({}, "the review asked for more"),
+    ):
+        merged = run.integration.model_copy(update=changes)
+        assert [line for line in story(redone.grown(integration=merged)) if words in line], words
 
 
 def test_a_run_that_lost_money_says_so() -> None:

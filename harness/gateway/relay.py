@@ -108,6 +108,7 @@ class Relay:
             except Unreachable as error:
                 problem, wait = str(error), None
             self.failed(target.name, problem, wait)
+            self.limiter.settle(target.name, asked.headers, tokens, 0)
             trouble.append(f"{target.name}: {problem}")
             record.fallbacks.append(trouble[-1])
         if refused is not None and not record.fallbacks:
@@ -149,13 +150,16 @@ class Relay:
             raise Refusal(502, f"{sent.target.name}: its base_url answers with a redirect", code="upstream_redirect")
         if reply.status < 400:
             record.usage = _whole_usage(sent, asked, body)
-            body = self.filters.reply(sent.translation.reply(body) if sent.translation else body)
+            if sent.translation is not None and asked.stream:
+                body = sent.translation.reply_as_stream(self.filters.reply(body))
+                headers = _with_type(headers, b"text/event-stream")
+            else:
+                body = self.filters.reply(sent.translation.reply(body) if sent.translation else body)
         else:
             record.error = f"{sent.target.name} answered {reply.status}"
             if sent.translation is not None or not body.lstrip().startswith(b"{"):
                 body = error_in(asked.form, body, reply.status)
-                headers = [(name, value) for name, value in headers if name != b"content-type"]
-                headers.append((b"content-type", b"application/json"))
+                headers = _with_type(headers, b"application/json")
         await send(
             {
                 "type": "http.response.start",
@@ -243,6 +247,10 @@ def _answer_headers(reply: Reply, sent: Sendable, decision: Decision) -> list[tu
     dropped = sent.translation.dropped if sent.translation else ()
     said = [(b"x-harness-dropped", _header(", ".join(dropped)))] if dropped else []
     return [*headers, *decision_headers(sent.target.name, decision), *said]
+
+
+def _with_type(headers: list[tuple[bytes, bytes]], kind: bytes) -> list[tuple[bytes, bytes]]:
+    return [*((name, value) for name, value in headers if name != b"content-type"), (b"content-type", kind)]
 
 
 def decision_headers(model: str, decision: Decision) -> list[tuple[bytes, bytes]]:

@@ -12,7 +12,7 @@ import anthropic
 import httpx2
 import openai
 import pytest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from tests.gateway.raw_upstream import END, SSE, RawUpstream, chunk
 from tests.gateway.running import RunningGateway, upstream
@@ -241,3 +241,41 @@ def test_what_a_translated_stream_used_is_counted_though_the_client_is_not_told(
             assert usage is not None and gateway.gateway.ledger.recent[0].complete
             counts = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_5m_tokens, usage.output_tokens)
             assert counts == (10, 100, 50, 3)
+
+
+def test_a_provider_without_streams_answers_a_client_that_wants_one() -> None:
+    call = {"id": "t", "type": "function", "function": {"name": "read", "arguments": '{"path": "a"}'}}
+    message = {"role": "assistant", "content": "reading", "tool_calls": [call]}
+    whole = {"id": "i", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+             "usage": {"prompt_tokens": 7, "completion_tokens": 3}}  # fmt: skip
+    with WireServer(lambda request: JSONResponse(whole)) as wire:
+        with RunningGateway({"models": upstream(wire.url)}) as gateway:
+            client = anthropic.Anthropic(base_url=gateway.url, api_key="k", max_retries=0)
+            with client.messages.stream(model="openai/m", max_tokens=9, messages=[QUESTION]) as stream:
+                last: Any = stream.get_final_message()
+            assert last.content[0].text == "reading" and last.content[1].input == {"path": "a"}
+            assert last.stop_reason == "tool_use" and last.usage.output_tokens == 3
+
+
+def test_a_model_that_did_not_answer_keeps_its_tokens() -> None:
+    with (
+        WireServer(lambda request: {"error": {"kind": "unavailable"}}) as bad,
+        WireServer([{"text": "ok"}] * 3) as good,
+    ):
+        rows = [
+            {"model": name, "base_url": url, "api_key": "k"}
+            for name, url in (("anthropic/a", bad.url), ("anthropic/b", good.url))
+        ]
+        limits = [{"model": "anthropic/a", "tokens": 30, "per": "day"}]
+        chains = {"default": ["anthropic/a", "anthropic/b"]}
+        section = {
+            "models": rows,
+            "rate_limits": limits,
+            "scenarios": {"chains": chains},
+            "limits": {"cooldown_seconds": 0},
+        }
+        with RunningGateway(section) as gateway:
+            for _ in range(3):
+                body = {**BODIES["messages"], "model": "claude", "stream": False}
+                assert httpx2.post(gateway.url + PATHS["messages"], json=body).status_code == 200
+            assert len(bad.calls) == 3

@@ -283,6 +283,7 @@ async def test_a_stream_that_fails_at_once_still_begins_as_its_format_does() -> 
     [
         ("chat", {"error": {"message": "out of credit", "code": 402}}, "out of credit"),
         ("chat", {"choices": "no"}, "not in its own format"),
+        ("chat", {"choices": []}, "not in its own format"),
         ("messages", {"content": 5}, "not in its own format"),
         ("responses", {"output": {"a": 1}}, "not in its own format"),
     ],

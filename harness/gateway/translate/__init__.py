@@ -15,7 +15,7 @@ import orjson
 from harness.config.targets import WireName
 from harness.gateway.refusal import Refusal
 from harness.gateway.translate import chat, chat_answer, messages, messages_answer, responses, responses_answer
-from harness.gateway.translate.neutral import Answer, Prompt
+from harness.gateway.translate.neutral import Answer, Prompt, events_of
 from harness.gateway.translate.stream_in import read_stream
 from harness.gateway.translate.stream_out import WRITERS
 
@@ -54,6 +54,19 @@ class Translation:
 
     def reply(self, body: bytes) -> bytes:
         """A whole successful answer, in the client's format; raises Refusal (502) for one that cannot be read."""
+        answer = self._answer(body)
+        if self.client == "messages":
+            return orjson.dumps(messages_answer.write_answer(answer))
+        if self.client == "chat":
+            return orjson.dumps(chat_answer.write_answer(answer))
+        return orjson.dumps(responses_answer.write_answer(answer, self._prompt.tools))
+
+    def reply_as_stream(self, body: bytes) -> bytes:
+        """The same as the events of a stream, for a client that asked for one of a provider that has none."""
+        writer = WRITERS[self.client](self._prompt)
+        return b"".join(map(writer.write, events_of(self._answer(body))))
+
+    def _answer(self, body: bytes) -> Answer:
         try:
             data = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -62,17 +75,13 @@ class Translation:
             raise Refusal(502, "the provider's answer is no JSON object", code="upstream_nonsense")
         if data.get("error") and not data.get(_HOLDS[self.provider]):  # some gateways report errors with status 200
             raise Refusal(502, provider_message(body), code="upstream_error")
-        if not isinstance(data.get(_HOLDS[self.provider]), list):
+        held = data.get(_HOLDS[self.provider])
+        if not isinstance(held, list) or (self.provider == "chat" and not held):
             raise Refusal(502, "the provider's answer is not in its own format", code="upstream_nonsense")
         try:
-            answer = _READ_ANSWER[self.provider](data)
+            return _READ_ANSWER[self.provider](data)
         except (AttributeError, TypeError, KeyError):
             raise Refusal(502, "the provider's answer is not in its own format", code="upstream_nonsense") from None
-        if self.client == "messages":
-            return orjson.dumps(messages_answer.write_answer(answer))
-        if self.client == "chat":
-            return orjson.dumps(chat_answer.write_answer(answer))
-        return orjson.dumps(responses_answer.write_answer(answer, self._prompt.tools))
 
     async def stream(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """A provider's stream of whole events, in the client's format."""

@@ -4,7 +4,7 @@ come in. Each format has one reader into these values and one writer out of them
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -182,6 +182,17 @@ class Ping:
 
 
 Event = Began | Delta | Ended | Failed | Ping
+
+
+def events_of(answer: Answer) -> Iterator[Event]:
+    """A whole reply as the events that would have streamed it."""
+    yield Began(answer.id, answer.model, answer.count)
+    for number, part in enumerate(answer.parts):
+        if isinstance(part, Call):
+            yield Delta("call", number, part.arguments, part.id, part.name)
+        else:
+            yield Delta("text" if isinstance(part, Text) else "thought", number, part.text)
+    yield Ended(answer.stop, answer.count)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,14 @@ def test_names_of_the_work_hold_inside_and_are_gone_outside() -> None:
         happened("anything", {})
         assert place() == {"run": "r", "issue": "i", "task": "t"}
     assert place() == {}
+
+
+def test_without_the_extra_the_cure_is_told(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "harness.telemetry")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    assert run(tmp_path / "r") == 2
+    said = capsys.readouterr().err
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in said and "pip install 'beads-harness[otel]'" in said
+    assert "tracing: {enabled: false}" in said

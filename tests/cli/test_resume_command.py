@@ -12,21 +12,23 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from tests.cli.working import until
 from tests.fakes.places import git
 
 SCRIPT = """
-defaults: {{seconds: {seconds}}}
 replies:
   - when: {{phase: execute}}
     turns:
-      - tools: [{{name: write, input: {{path: done.txt, content: "done"}}}}]
+      - tools:
+          - {{name: bash, input: {{command: "{command}"}}}}
+          - {{name: write, input: {{path: done.txt, content: "done"}}}}
       - tools: [{{name: finish, input: {{summary: Done.}}}}]
 """
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A repository of two issues, with a quick script and one whose replies take longer than any test."""
+    """A repository of two issues and a quick script."""
     folder = tmp_path / "repo"
     (folder / ".beads").mkdir(parents=True)
     issues = [
@@ -35,8 +37,7 @@ def repo(tmp_path: Path) -> Path:
     ]
     (folder / ".beads" / "issues.jsonl").write_text("".join(json.dumps(issue) + "\n" for issue in issues))
     (folder / "README.md").write_text("hello\n")
-    (tmp_path / "quick.yaml").write_text(SCRIPT.format(seconds=0))
-    (tmp_path / "slow.yaml").write_text(SCRIPT.format(seconds=60))
+    (tmp_path / "quick.yaml").write_text(SCRIPT.format(command="true"))
     name = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     for command in (["init", "-q"], ["add", "-A"], [*name, "commit", "-qm", "Begin"]):
         subprocess.run(["git", *command], cwd=folder, check=True)  # noqa: TID251 - the user's git
@@ -48,17 +49,21 @@ def _run(repo: Path, *arguments: str) -> list[str]:
 
 
 def _stopped_at_once(repo: Path, issue: str) -> tuple[int, str, str]:
-    """Exit code and output of a run that got two signals in the middle of its first call."""
-    slow = str(repo.parent / "slow.yaml")
+    """Exit code and output of a run that got two signals in the middle of its work."""
+    working = repo.parent / f"working-{issue}"
+    slow = repo.parent / f"slow-{issue}.yaml"
+    # Only the first time does it take longer than any test: what was answered is not asked again, but done again.
+    slow.write_text(SCRIPT.format(command=f"mkdir {working} && sleep 60 || true"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", issue, "-C", str(repo), "--script", slow, "--no-sandbox", "--json"],
+        [sys.executable, "-m", "harness", "run", issue, "-C", str(repo), "--script", str(slow), "--no-sandbox",
+         "--json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ),
     )  # fmt: skip
     try:
         assert process.stderr is not None
-        heard = next(line for line in process.stderr if "started with" in line)
+        until(working.exists)
         process.send_signal(signal.SIGINT)
-        heard += next(line for line in process.stderr if "once more to stop now" in line)
+        heard = next(line for line in process.stderr if "once more to stop now" in line)
         process.send_signal(signal.SIGINT)
         out, rest = process.communicate(timeout=20)
     finally:

@@ -171,10 +171,10 @@ def handed_over(database: str) -> int:
     return int(row[0])
 
 
-def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
+def disturb(made: Site, server: WireServer, wanted: int, dice: random.Random) -> tuple[int, int]:
     """Kill workers, and now and then the scheduler, until the run is over; returns how often each.
 
-    A worker is killed some seconds after it began to serve, or it would never have had a task. After half as many
+    A worker is killed while models are asked, or it would have nothing to lose. After half as many
     kills again as were wanted, everybody is left in peace.
     """
     workers, schedulers, over = 0, 0, threading.Event()
@@ -190,7 +190,10 @@ def disturb(made: Site, wanted: int, dice: random.Random) -> tuple[int, int]:
             while made.served(name) <= lives[name] and not over.is_set():
                 time.sleep(0.1)
             lives[name] += 1
-            over.wait(dice.uniform(3, 12))
+            before, patience = len(server.calls), time.monotonic() + 30
+            while len(server.calls) < before + 2 and time.monotonic() < patience and not over.is_set():
+                time.sleep(0.05)
+            over.wait(dice.uniform(0.2, 3))
             if not over.is_set():
                 process.kill()
                 process.wait()
@@ -251,7 +254,7 @@ def main() -> int:
                     made.start("west")
                     made.start("office").wait()
                 else:
-                    workers, schedulers = disturb(made, wanted.kills, random.Random(wanted.seed))
+                    workers, schedulers = disturb(made, server, wanted.kills, random.Random(wanted.seed))
                 trees[way], paid[way], seconds[way] = made.tree(), len(server.calls), time.monotonic() - began
                 steps = recorded(database)
                 twice, finished_twice = paid_again(server, steps)

@@ -9,8 +9,6 @@ from harness.markup import Html, tag
 from harness.report.parts import MOODS, between, code, count, duration, pill, prose, section, tier_name, usd
 from harness.types import Attempt, Finding, Review, Run, TaskResult, total
 
-FEW = 8
-"""Up to so many tasks, those that needed several attempts are open, too."""
 _SEVERITIES = {"critical": "bad", "major": "warn", "minor": "none", "info": "none"}
 
 
@@ -46,23 +44,20 @@ def _finding(finding: Finding) -> Html:
 
 
 def tasks(run: Run) -> Html:
-    """Every task with its attempts; what failed is open, and among few tasks what did not pass at once."""
+    """Every task with its attempts; what failed is open."""
     results = {result.task_id: result for result in run.results}
     earlier: dict[str, list[TaskResult]] = defaultdict(list)
     for result in run.superseded:
         earlier[result.task_id].append(result)
     cards = [
-        _task(task.id, task.title, between([*map(code, task.files)], ", "), results.get(task.id), earlier[task.id],
-              few=len(run.plan.tasks) <= FEW)
+        _task(task.id, task.title, between([*map(code, task.files)], ", "), results.get(task.id), earlier[task.id])
         for task in run.plan.tasks
     ] if run.plan else []  # fmt: skip
     lead = "Every attempt, with what verification said. A failed one's output was the next one's feedback."
     return section("Tasks", cards or tag("p", "No task yet.", class_="quiet"), lead=lead if cards else None)
 
 
-def _task(
-    task_id: str, title: str, files: Html, result: TaskResult | None, earlier: Sequence[TaskResult], few: bool
-) -> Html:
+def _task(task_id: str, title: str, files: Html, result: TaskResult | None, earlier: Sequence[TaskResult]) -> Html:
     status = result.status if result else "waiting"
     attempts = [attempt for one in (*earlier, *([result] if result else [])) for attempt in one.attempts]
     spent = total([call for attempt in attempts for call in attempt.calls]).cost_usd
@@ -82,8 +77,7 @@ def _task(
         shown.append(tag("p", tag("b", "Failed: "), result.error))
     if result and result.commit:
         shown.append(tag("p", "commit ", tag("code", result.commit[:10]), class_="quiet"))
-    return tag("details", head, tag("div", shown), class_="task", id=f"task-{task_id}",
-               open=status == "failed" or (few and len(attempts) > 1))  # fmt: skip
+    return tag("details", head, tag("div", shown), class_="task", id=f"task-{task_id}", open=status == "failed")
 
 
 def _attempt(attempt: Attempt) -> Html:

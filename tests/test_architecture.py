@@ -33,7 +33,7 @@ OWNERS = {
     "genai_prices": {"published_prices", "routing.offline_prices"},
     "git": set[str](),
     "networkx": {"graph"},
-    "numpy": {"routing.embedding", "routing.semantic"},
+    "numpy": {"routing.embedding", "routing.kinds", "routing.semantic"},
     "onnxruntime": {"routing.embedding"},
     "openai": {"models.openai", "models.openai_responses", "models.openai_stream"},
     "opentelemetry": {"gateway.tracing", "telemetry"},

@@ -60,10 +60,12 @@ class ScenarioSettings(Value):
 
 
 class RouterModelSettings(Value):
-    """An OpenAI-compatible router model asked for what the embedded router abstains from."""
+    """An OpenAI-compatible router model that chooses among described routes."""
 
     model: str
     base_url: str
+    ask: Literal["first", "unsure"] = "first"
+    """`first`: it decides, and the embedded classifier where it is down; `unsure`: what that abstains from."""
     api_key: SecretStr | None = None
     timeout_seconds: float = Field(5, gt=0)
     prompt: Literal["orchestrator", "arch_router"] = "orchestrator"

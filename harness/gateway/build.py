@@ -36,7 +36,8 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
     feeds = _feeds(section)
     cooldown = Cooldown(section.limits.cooldown_seconds)
     router_model, closers = _router_model(section)
-    matcher = RouteMatcher(section.route_threshold, model=router_model)
+    ask = section.router_model.ask if section.router_model else "first"
+    matcher = RouteMatcher(section.route_threshold, model=router_model, ask=ask)
     affinity = _affinity(section, feeds)
 
     async def rank(models: Sequence[str], policy: str) -> tuple[str, ...]:

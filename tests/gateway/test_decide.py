@@ -209,6 +209,16 @@ def test_a_router_model_decides(content: str, route: str | None) -> None:
             assert (decision["model"] == "none") == (route is None)
 
 
+def test_a_router_model_may_be_asked_about_the_rest_alone() -> None:
+    with WireServer(lambda request: {"text": '{"route": "poems"}'}) as wire:
+        router = {"model": "Arch-Router", "base_url": wire.url + "/v1", "prompt": "arch_router", "ask": "unsure"}
+        with RunningGateway({"models": upstream(wire.url), "routes": ROUTES, "router_model": router}) as running:
+            for text, route, by in (("Write a function", "code", "embedded"), ("Hello", "poems", "Arch-Router")):
+                body = {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+                decision = httpx2.post(running.url + "/routing/v1/chat/completions", json=body, timeout=15).json()
+                assert decision["route"] == route and by in decision["reason"]
+
+
 def test_a_session_store_that_is_down_is_said_and_nothing_stops(wire: WireServer) -> None:
     pytest.importorskip("redis")
     section = {"models": upstream(wire.url), "routes": ROUTES, "session": {"url": "redis://:a-password@127.0.0.1:9"}}

@@ -73,9 +73,12 @@ DATA = {
     "routing/data/arch_router.txt": "The prompt that Arch-Router was trained on.",
     "routing/data/minilm.onnx": "The embedding model, all-MiniLM-L6-v2 in 8 bits.",
     "routing/data/orchestrator.txt": "The prompt that Plano-Orchestrator was trained on.",
+    "routing/data/requests.npy": "Their vectors; `python -m tests.tools.make_request_vectors` rewrites it.",
+    "routing/data/requests.txt": "What people ask of language models, by kind, with the kinds' names.",
     "routing/data/tokenizer.json": "The embedding model's words.",
     "routing/rules.json": "`rules.yaml` as it loads fast; `python -m tests.tools.built_in_rules` rewrites it.",
     "routing/rules.yaml": "The built-in rules: words → tiers.",
+    "routing/tiers.yaml": "The strategy `preference` without routes of yours: kinds of issues → tiers.",
 }
 """Files that are data, and what they hold."""
 

@@ -91,7 +91,7 @@ def find_town(start: Path) -> Town:
 
 
 async def read_convoy(convoy_id: str, town: Path) -> Convoy:
-    """The convoy; raises IssueNotFound, or TrackerError for what gt refuses."""
+    """The convoy; raises IssueNotFound, MissingTool, or TrackerError for what gt refuses and for one without issues."""
     said = await gt(["convoy", "status", convoy_id, "--json"], town)
     try:
         data = json.loads(said.stdout)
@@ -104,6 +104,11 @@ async def read_convoy(convoy_id: str, town: Path) -> Convoy:
     if convoy is not None:
         if not convoy.tracked and await lacks_sqlite(town):
             raise MissingTool(f"convoy {convoy_id}: gt shows none of its issues, for want of {SQLITE}", SQLITE_CURE)
+        if not convoy.tracked:
+            raise TrackerError(
+                f"convoy {convoy_id} has no issue that gt can see",
+                f"put some in: gt convoy add {convoy_id} ISSUE … (gt before 1.0 sees those of bd before 0.57 only)",
+            )
         return convoy
     # 0.5 fails to parse what bd says of an id that there is not; 1.0 says so itself.
     if re.search(r"not found|parsing convoy data", said.output):

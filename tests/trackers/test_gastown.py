@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.config.settings import Settings
-from harness.errors import IssueNotFound, MissingTool, TrackerError
+from harness.errors import HarnessError, IssueNotFound, MissingTool, TrackerError
 from harness.protocols import Wanted
 from harness.trackers.gastown import Convoy, ConvoyTracker, Town, find_town, in_order, read_convoy
 from harness.trackers.jsonl import JsonlTracker
@@ -49,21 +49,22 @@ async def test_no_such_convoy(says: Callable[[str, str], Path], complaint: str) 
         await read_convoy("hq-cv-a", says("", complaint))
 
 
-@pytest.mark.parametrize(("version", "told"), [("gt version 0.5.0 (dev)", True), ("gt version 1.0.1 (dev)", False)])
-async def test_an_old_gt_without_sqlite3_is_not_taken_for_an_empty_convoy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, told: bool
+@pytest.mark.parametrize(
+    ("version", "error", "cure"),
+    [("0.5.0", MissingTool, "apt-get install sqlite3"), ("1.0.1", TrackerError, "gt convoy add hq-cv-a")],
+)
+@pytest.mark.parametrize("tracked", ["[]", "null"])
+async def test_a_convoy_of_which_gt_sees_nothing_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, error: type[HarnessError], cure: str, tracked: str
 ) -> None:
     program = tmp_path / "gt"
-    empty = '{"id": "hq-cv-a", "title": "T", "status": "open", "tracked": []}'
-    program.write_text(f"#!/bin/sh\n[ $1 = version ] && echo '{version}' || echo '{empty}'\n")
+    empty = f'{{"id": "hq-cv-a", "title": "T", "status": "open", "tracked": {tracked}}}'
+    program.write_text(f"#!/bin/sh\n[ $1 = version ] && echo 'gt version {version} (dev)' || echo '{empty}'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    if told:
-        with pytest.raises(MissingTool, match="none of its issues") as caught:
-            await read_convoy("hq-cv-a", tmp_path)
-        assert "apt-get install sqlite3" in str(caught.value.hint)
-    else:
-        assert (await read_convoy("hq-cv-a", tmp_path)).tracked == ()
+    with pytest.raises(error) as caught:
+        await read_convoy("hq-cv-a", tmp_path)
+    assert cure in str(caught.value.hint)
 
 
 async def test_another_refusal_is_quoted(says: Callable[[str, str], Path]) -> None:

@@ -4,12 +4,14 @@ python -m tests.benchmarks.bench_preferences           # everything; three minut
 python -m tests.benchmarks.bench_preferences 10        # every tenth request of CLINC150
 python -m tests.benchmarks.bench_preferences speed     # times alone
 
-CLINC150 (oos-eval, CC-BY-3.0): 150 intents, 4,500 requests of them, which the classifier was not tuned on, and 1,000 of
-none, half of which were looked at when the weight of foreign requests and the threshold were set.
-`route_configurations.yaml`: routes as users of a gateway write them. Commits (conventional_commits.jsonl): the type of
-a change from its subject, which embeddings tell badly. Columns: requests of a route that get it were nothing refused; how well the fit orders requests inside before those outside (AUROC); then, at the default threshold, requests
-inside that are kept, those of the kept that are right, requests outside that are refused, and requests of both sorts
-that end where a person would send them; how far the confidence is from the truth (expected calibration error).
+CLINC150 (oos-eval, CC-BY-3.0): 150 intents, 4,500 requests of them, which the classifier was not tuned on, and 1,000
+of none, half of which were looked at when the weight of foreign requests and the threshold were set.
+`route_configurations.yaml`: routes as users of a gateway write them. Commits (conventional_commits.jsonl): the type
+of a change from its subject, which embeddings tell badly. Columns: requests of a route that get it were nothing
+refused; how well the fit orders requests inside before those outside (AUROC); then, at the default threshold,
+requests inside that are kept, those of the kept that are right, requests outside that are refused, and requests of
+both sorts that end where a person would send them; how far the confidence is from the truth (expected calibration
+error).
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@ import re
 import shlex
 import shutil
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Literal
 
 import anyio
 import anyio.to_thread
 
 from harness import proc, registry
-from harness.config.reading import environment, read_mapping
+from harness.config.reading import environment
 from harness.config.settings import RoutePreference, Settings
 from harness.errors import HarnessError
+from harness.models.providers import NO_KEY, find_provider
 from harness.protocols import Wanted
 from harness.routing.preferences import best_classifier
 from harness.sandbox import probe
@@ -37,7 +37,6 @@ AGENTS = {
 """Agents with a command line, and how each is installed."""
 
 _SECONDS = 30.0
-_PROVIDERS = Path(__file__).parent / "config" / "providers.yaml"
 
 
 class Finding(Value):
@@ -142,19 +141,18 @@ async def _models(settings: Settings) -> list[Finding]:
     if settings.models.script is not None:
         detail = f"scripted by {settings.models.script}: no API is called"
         return [Finding(name="models", state="works", detail=detail, needed=True)]
-    variables, known = environment(), read_mapping(_PROVIDERS)
     findings = []
-    for provider in dict.fromkeys(model.partition("/")[0] for models in settings.tiers.values() for model in models):
-        own = settings.providers.get(provider)
-        name = (own.api_key_env if own else None) or known.get(provider, {}).get("key")
-        tiers = [tier for tier, models in settings.tiers.items() if any(m.startswith(provider + "/") for m in models)]
+    for name in dict.fromkeys(model.partition("/")[0] for models in settings.tiers.values() for model in models):
+        tiers = [tier for tier, models in settings.tiers.items() if any(m.startswith(name + "/") for m in models)]
         serves = f"serves {', '.join(tiers)}"
-        if (own and own.api_key) or not name or variables.get(name):
-            how = "has a key" if name else "needs no key"
-            findings.append(Finding(name=provider, state="works", detail=f"{how}; {serves}", needed=True))
+        try:
+            key = find_provider(name, settings.providers, environment()).key
+        except HarnessError as error:
+            findings.append(Finding(name=name, state="missing", detail=f"{error.message}; {serves}",
+                                    cure=error.hint, needed=True))  # fmt: skip
         else:
-            findings.append(Finding(name=provider, state="missing", detail=f"no {name} in the environment; {serves}",
-                                    cure=f"export {name}=…", needed=True))  # fmt: skip
+            how = "needs no key" if key == NO_KEY else "has a key"
+            findings.append(Finding(name=name, state="works", detail=f"{how}; {serves}", needed=True))
     return findings
 
 

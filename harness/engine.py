@@ -172,7 +172,8 @@ async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: W
     """A new run: routed, its pipeline loaded with the caller's wishes in it, its base commit fixed."""
     route = deps.router.route(issue)
     pipeline = staffed(load_pipeline(wishes.pipeline or route.pipeline), route, deps.settings, wishes)
-    earlier = len(await deps.journal.runs(issue=issue.id))
+    # The highest so far, not how many there are: some may have been forgotten.
+    earlier = max((int(run.id.rpartition("-r")[2]) for run in await deps.journal.runs(issue=issue.id)), default=0)
     run = Run(
         id=f"{issue.id}-r{earlier + 1}",
         issue=issue,

@@ -24,7 +24,7 @@ from harness.engine import LoadPipeline, Wishes, run_issue
 from harness.errors import HarnessError, Interrupted
 from harness.protocols import Deps, Wanted
 from harness.stop import Stop, run_lock
-from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, begun, refuse_detached, verdict
+from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, begun, refuse_detached, refuse_keyless, verdict
 from harness.types import Event, Issue, Run, Usage, Value
 
 ATTENTION_SECONDS = 1.0
@@ -216,6 +216,7 @@ class Queue:
             if issue.id in self._seen or self._related(issue) or not await self._waits_for_nobody(issue):
                 continue
             self._seen.add(issue.id)
+            refuse_keyless(issue, self.deps, self._load, self._wishes)
             mine = await self._taker.claim(issue.id)
             if mine is not None:
                 self._working[mine.id] = mine

@@ -17,7 +17,8 @@ import anyio
 
 from harness.budget import Meter
 from harness.claims import Claims, is_dead
-from harness.engine import LoadPipeline, Wishes, run_issue
+from harness.config.reading import environment
+from harness.engine import LoadPipeline, Wishes, run_issue, staffed
 from harness.errors import (
     HarnessError,
     JournalError,
@@ -26,6 +27,7 @@ from harness.errors import (
     SandboxError,
     TrackerError,
 )
+from harness.models.providers import require_key
 from harness.protocols import Deps
 from harness.stop import run_lock
 from harness.types import UNFINISHED, Issue, Run
@@ -79,6 +81,22 @@ async def refuse_detached(deps: Deps) -> None:
     """Raise GitError where accepted work could not be merged in the end: now, and not after it is paid for."""
     if deps.settings.land == "merge" and await deps.workspace.branch() is None:
         raise detached()
+
+
+def refuse_keyless(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes) -> None:
+    """Raise ModelAuthError, before the issue is claimed, where no model that its work begins with has a key."""
+    settings = deps.settings
+    if deps.models.scripted or settings.routing.mode != "direct":
+        return
+    try:
+        route = deps.router.route(issue)
+        pipeline = staffed(load_pipeline(wishes.pipeline or route.pipeline), route, settings, wishes)
+    except HarnessError:
+        return  # the issue's own trouble, told when it is worked
+    for phase in pipeline.phases:
+        # Agents may have a login of their own, and whether there is a review is not known yet.
+        if phase.kind == "plan" or phase.executor == "tool_loop":
+            require_key(settings.pool(phase.tier or route.tier).models, settings.providers, environment())
 
 
 async def begun(issue_id: str, deps: Deps) -> Run | None:
@@ -177,12 +195,14 @@ async def take_issue(
     issue = await deps.tracker.get(issue_id)
     if issue.status == "closed":
         raise TrackerError(f"{issue_id} is closed", f"reopen it first, e.g.: bd reopen {issue_id}")
+    wishes = wishes or Wishes()
+    refuse_keyless(issue, deps, load_pipeline, wishes)
     if await begun(issue.id, deps) is None:
         await refuse_detached(deps)
     taker = Taker(deps)
     with run_lock(deps.settings.state, f"issue-{issue.id}"):
         mine = await taker.claim(issue.id) or await taker.take_over(issue)
-        end = await taker.work(mine, lambda: run_issue(mine, deps, load_pipeline, wishes or Wishes(), meter))
+        end = await taker.work(mine, lambda: run_issue(mine, deps, load_pipeline, wishes, meter))
     if (trouble := end.trouble or end.unsettled) is not None:
         raise trouble
     assert end.run is not None

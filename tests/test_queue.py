@@ -19,11 +19,12 @@ from harness.allowance import Allowance, Limits
 from harness.claims import Claims, is_dead, queue_lock
 from harness.clock import Clock
 from harness.config.settings import Settings
-from harness.errors import HarnessError, JournalError, TrackerError
+from harness.engine import Wishes
+from harness.errors import HarnessError, JournalError, ModelAuthError, TrackerError
 from harness.protocols import Tracker, Wanted
 from harness.queue import Queue, QueueReport, work_queue
 from harness.stop import Stop
-from harness.taking import STUCK
+from harness.taking import STUCK, refuse_keyless, take_issue
 from harness.types import Budget, Event, Run
 from harness.watch import Watch
 from tests.fakes.places import fails, git, issues, place, refuses, row, told, writes
@@ -209,6 +210,34 @@ async def test_a_refused_key_stops_at_once(tmp_path: Path) -> None:
     assert (report.taken, report.released, report.failed, report.exit_code) == (1, 1, 0, 2)
     assert report.stopped and "refused the key" in report.stopped
     assert told(settings.root, "a")["status"] == "open"
+
+
+def keyless(folder: Path, **more: Any) -> Settings:
+    made = place(folder, [row("a"), row("b")], [], **more)
+    return made.model_copy(update={"models": made.models.model_copy(update={"script": None})})
+
+
+async def test_without_a_key_nothing_is_claimed(tmp_path: Path) -> None:
+    settings = keyless(tmp_path / "repo")
+    queue = issues(settings.root).read_bytes()
+    report = await worked(settings)
+    assert (report.taken, report.exit_code) == (0, 2)
+    assert report.stopped and "there is no key for anthropic" in report.stopped
+    async with registry.build(settings) as deps:
+        with pytest.raises(ModelAuthError, match="no key for anthropic"):
+            await take_issue("a", deps, partial(registry.pipeline, settings=settings))
+    assert issues(settings.root).read_bytes() == queue
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"executor": "codex"}, {"tiers": {"haiku": ["anthropic/a", "ollama/b"]}}],
+    ids=["an agent may have a login", "another model of the tier needs none"],
+)
+async def test_a_key_that_may_not_be_needed_is_not_asked_for(tmp_path: Path, settings: dict[str, Any]) -> None:
+    made = keyless(tmp_path / "repo", **settings)
+    async with registry.build(made) as deps:
+        refuse_keyless(await deps.tracker.get("a"), deps, partial(registry.pipeline, settings=made), Wishes())
 
 
 async def test_the_budget_of_the_day_counts_earlier_runs_and_stops_in_order(tmp_path: Path) -> None:

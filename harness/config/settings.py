@@ -277,6 +277,11 @@ class Settings(Value):
     source: str = "defaults"
     """The file this was read from."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_are_filled(cls, data: Any) -> Any:
+        return _with_roles(data) if isinstance(data, dict) else data
+
     @field_validator("tiers")
     @classmethod
     def _tiers_have_models(cls, tiers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -359,7 +364,6 @@ def load_settings(
     data = expand(data, environment() if variables is None else variables, where)
     if isinstance(data.get("tiers"), dict):
         data["tiers"] = {tier: [m] if isinstance(m, str) else m for tier, m in data["tiers"].items()}
-    data = _with_roles(data)
     for key in ("root", "source"):
         if key in data:
             raise ConfigError(where, (key,), "is found, not configured; remove it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ from harness.types import Block, ModelRequest, Usage, Value
 
 Format = Literal["anthropic", "openai", "openai_responses"]
 
+NO_KEY = "none-needed"
+"""In place of a key, for servers that ask for none."""
 BASE_URL_VARIABLES = {"anthropic": "ANTHROPIC_BASE_URL", "openai": "OPENAI_BASE_URL"}
 OTHER_KEY_VARIABLES = {"anthropic": "ANTHROPIC_AUTH_TOKEN"}
 ADAPTERS: dict[Format, str] = {
@@ -53,7 +55,7 @@ class Provider:
         if self.api_key is not None and self.api_key.get_secret_value():
             return self.api_key.get_secret_value()
         if self.key_name is None or _is_private(self.base_url):
-            return "none-needed"
+            return NO_KEY
         raise no_key(self)
 
 
@@ -100,6 +102,20 @@ def find_provider(
     found = variables.get(key_name or "") or variables.get(OTHER_KEY_VARIABLES.get(name, ""))
     key = (own and own.api_key) or (SecretStr(found) if found else None)
     return Provider(name, shape, url.rstrip("/"), key, key_name, timeout, cache_ttl)
+
+
+def require_key(models: Iterable[str], settings: Mapping[str, ProviderSettings], variables: Mapping[str, str]) -> None:
+    """Raise ModelAuthError where none of the models, `provider/model` each, can be asked for want of a key."""
+    refusal: ModelAuthError | None = None
+    for model in models:
+        try:
+            _ = find_provider(model.partition("/")[0], settings, variables).key
+        except ModelAuthError as error:
+            refusal = refusal or error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
 
 
 def no_key(provider: Provider, said: str = "") -> ModelAuthError:

@@ -59,7 +59,7 @@ def test_a_key_is_named_and_never_shown(
                                        "planner: haiku\nreviewer: sonnet\n")  # fmt: skip
     code, found, in_the_way = examined(repo, capsys)
     assert (code, in_the_way) == (2, ["groq"])
-    assert found["groq"]["cure"] == "export GROQ_API_KEY=…"
+    assert found["groq"]["cure"] == "export GROQ_API_KEY=…, or set providers > groq > api_key in harness.yaml"
     assert found["ollama"]["detail"] == "needs no key; serves sonnet"
     monkeypatch.setenv("GROQ_API_KEY", "gsk-very-secret")
     assert main(["doctor", "-C", str(repo)]) == 0

@@ -20,25 +20,8 @@ from typing import NoReturn
 from harness import __version__
 from harness.errors import HarnessError, Interrupted, MachineError, did_you_mean
 
-
-class _NoPlugins(ModuleType):
-    """Stands where pydantic looks for its plugins: to find that it shall look for none, it would import a mail parser,
-    sockets and zip files first, an eighth of `harness route`. Whatever else is asked of it, pydantic's own answers."""
-
-    @staticmethod
-    def get_plugins() -> tuple[()]:
-        return ()
-
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
-
-
+# Looking for pydantic plugins costs 25 ms a start, and nobody wants one here; pydantic reads this when it is imported.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-if os.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__":
-    sys.modules.setdefault("pydantic.plugin._loader", _NoPlugins("pydantic.plugin._loader"))
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("harness.cli.init", "set up this repository: harness.yaml, .harness/, hooks"),

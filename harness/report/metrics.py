@@ -174,9 +174,7 @@ def _accuracy(sums: Iterable[Sum], rules: Sequence[Sum], bar: float = 0.85, enou
             wrong += starts - escalates
         elif not lower:
             unchecked += starts - escalates
-    note = (
-        f"{unchecked} tasks not checked (under {enough} at a cheaper tier)" if unchecked else ""
-    )
+    note = f"{unchecked} tasks not checked (under {enough} at a cheaper tier)" if unchecked else ""
     return Raw((n - wrong) / n, *wilson(n - wrong, n), n, note) if n else NOTHING
 
 

@@ -147,4 +147,4 @@ def test_what_to_type_next_can_be_typed_by_who_has_harness_on_no_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert subprocess.run([program(), "--version"], cwd=tmp_path, check=True, capture_output=True).stdout
+    assert subprocess.check_output([program(), "--version"], cwd=tmp_path)

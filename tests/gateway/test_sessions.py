@@ -62,7 +62,8 @@ def section(upstream: WireServer, redis: Redis) -> dict[str, Any]:
 
 def ask(gateway: RunningGateway, text: str, session: str) -> httpx2.Response:
     body = {"model": "any", "messages": [{"role": "user", "content": text}]}
-    return httpx2.post(gateway.url + "/v1/chat/completions", json=body, headers={"x-model-affinity": session}, timeout=15)
+    url, headers = gateway.url + "/v1/chat/completions", {"x-model-affinity": session}
+    return httpx2.post(url, json=body, headers=headers, timeout=15)
 
 
 @pytest.mark.needs_redis

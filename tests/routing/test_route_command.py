@@ -124,7 +124,6 @@ def test_routing_a_title_loads_nothing_that_it_has_no_use_for(repository: Path) 
     slow = {
         "asyncio",
         "anyio",
-        "shutil",
         "yaml",
         "tomllib",
         "difflib",

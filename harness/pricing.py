@@ -129,6 +129,12 @@ def _excerpt() -> dict[str, Rates]:
     return {model: rates_from(entry) for model, entry in data["models"].items()}
 
 
+def well_known(provider: str) -> tuple[str, ...]:
+    """Names of a provider's present models, as far as they are in the excerpt: not all there are."""
+    known = json.loads(EXCERPT.read_text(encoding="utf-8"))["models"]
+    return tuple(sorted(name for owner, _, name in (model.partition("/") for model in known) if owner == provider))
+
+
 def installed_data_bytes() -> int:
     """The size of the installed genai-prices' data: what tells one edition from another without importing it."""
     spec = importlib.util.find_spec("genai_prices")

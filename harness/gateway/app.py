@@ -16,9 +16,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from harness.config.targets import WireName
+from harness.gateway.looking import may_look
 from harness.gateway.openapi import document
 from harness.gateway.refusal import Refusal
 from harness.gateway.service import Gateway, Receive, Scope, Send
+from harness.pricing import well_known
 
 PATHS: dict[WireName, str] = {"messages": "/v1/messages", "chat": "/v1/chat/completions", "responses": "/v1/responses"}
 
@@ -47,10 +49,19 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
         )
         return Response(orjson.dumps(body.body("responses")), 426, media_type="application/json")
 
+    def closed(request: Request) -> Response | None:
+        """Where there are tokens, models and figures are for those who have one too."""
+        if not gateway.settings.section.tokens or may_look(gateway.settings, request):
+            return None
+        refusal = Refusal(401, "this gateway wants one of its tokens as a bearer token", code="invalid_api_key")
+        return JSONResponse(refusal.body("chat") | {"type": "error"}, 401)
+
     async def models(request: Request) -> Response:
-        return JSONResponse(model_list(gateway))
+        return closed(request) or JSONResponse(model_list(gateway))
 
     async def model(request: Request) -> Response:
+        if refused := closed(request):
+            return refused
         found = gateway.decider.target(request.path_params["name"])
         if found is None:
             refusal = Refusal(404, f"no model '{request.path_params['name'][:200]}' here", code="model_not_found")
@@ -68,7 +79,7 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
         return JSONResponse(document())
 
     async def metrics(request: Request) -> Response:
-        return PlainTextResponse(gateway.ledger.metrics(), media_type="text/plain; version=0.0.4")
+        return closed(request) or PlainTextResponse(gateway.ledger.metrics(), media_type="text/plain; version=0.0.4")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -112,11 +123,18 @@ def application(gateway: Gateway, more: Sequence[BaseRoute] = ()) -> Starlette:
 
 
 def model_list(gateway: Gateway) -> dict[str, Any]:
-    """The models on offer, in a form that both vendors' clients read."""
+    """The models on offer, in a form that both vendors' clients read.
+
+    All models of a provider are told by the well-known ones among them, since nobody can ask for `openai/*`.
+    """
     settings = gateway.settings
-    names = [(name, target.provider) for name, target in settings.targets.items() if not target.internal]
-    names += [(alias, "alias") for alias in settings.section.aliases]
-    rows = [_model(name, owner) for name, owner in names]
+    names: dict[str, str] = {}
+    for name, target in settings.targets.items():
+        if not target.internal:
+            known = well_known(target.provider) if target.model == "*" else ()
+            names |= {f"{target.provider}/{model}": target.provider for model in known} or {name: target.provider}
+    names |= dict.fromkeys(settings.section.aliases, "alias")
+    rows = [_model(name, owner) for name, owner in names.items()]
     ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
     return {"object": "list", "data": rows, "has_more": False, **ends}
 

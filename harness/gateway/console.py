@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import time
 from collections.abc import Iterable
 from decimal import Decimal
@@ -14,6 +12,7 @@ from starlette.routing import Route
 
 from harness.gateway.exchange import Record
 from harness.gateway.ledger import Totals
+from harness.gateway.looking import may_look
 from harness.gateway.service import Gateway
 from harness.markup import STYLE, Html, join, tag
 
@@ -54,23 +53,9 @@ def routes(gateway: Gateway) -> list[Route]:
 
 
 def _refused(gateway: Gateway, request: Request) -> Response | None:
-    """Browsers on this machine see it; others need one of the gateway's tokens, as `?token=` or a bearer token.
-
-    The Host header is looked at too: a foreign site's name that resolves to this machine is still a foreign site.
-    """
-    here = request.client is not None and _local(request.client.host) and _local(request.url.hostname or "")
-    given = request.query_params.get("token") or request.headers.get("authorization", "").removeprefix("Bearer ")
-    tokens = [token.get_secret_value().encode() for token in gateway.settings.section.tokens]
-    if here or any([hmac.compare_digest(given.encode(), token) for token in tokens]):
+    if may_look(gateway.settings, request):
         return None
     return PlainTextResponse("this page needs one of the gateway's tokens: /?token=…\n", 401)
-
-
-def _local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host in ("localhost", "testserver", "testclient")
 
 
 def _page(gateway: Gateway) -> str:

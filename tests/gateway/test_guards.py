@@ -163,6 +163,26 @@ def test_tokens(wire: WireServer, headers: dict[str, Any], status: int) -> None:
         assert len(wire.calls) - before == (status == 200)
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/openai/m", "/metrics"])
+def test_what_is_offered_and_spent_is_told_to_those_with_a_token(path: str) -> None:
+    elsewhere = {"host": "gateway.example.org"}
+    token = {"authorization": "Bearer right-token"}
+    with RunningGateway({"models": [{"model": "openai/*"}], "tokens": ["right-token"]}) as running:
+        assert httpx2.get(running.url + path).status_code == 200, "on this machine"
+        assert httpx2.get(running.url + path, headers=elsewhere).status_code == 401
+        assert httpx2.get(running.url + path, headers=elsewhere | token).status_code == 200
+        assert httpx2.get(running.url + path, headers=elsewhere | {"x-api-key": "right-token"}).status_code == 200
+    with RunningGateway({"models": [{"model": "openai/*"}]}) as running:
+        assert httpx2.get(running.url + path, headers=elsewhere).status_code == 200
+
+
+def test_all_models_of_a_provider_are_listed_by_names_that_can_be_asked_for() -> None:
+    with RunningGateway({"models": [{"model": "anthropic/*"}, {"model": "ollama/*"}]}) as running:
+        listed = [row["id"] for row in httpx2.get(running.url + "/v1/models").json()["data"]]
+    assert "anthropic/claude-haiku-5-5" in listed and "anthropic/*" not in listed
+    assert listed[-1] == "ollama/*", "of which no models are known"
+
+
 def test_a_public_port_needs_a_token() -> None:
     for host in ("0.0.0.0", "::", "192.168.1.7", "example.org"):
         with pytest.raises(ConfigError, match="reachable from other machines"):

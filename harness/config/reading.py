@@ -139,6 +139,9 @@ def _sentence(kind: Any, problem: Mapping[str, Any]) -> str:
         return f"unknown key '{name}'{options}{did_you_mean(name, known)}"
     if problem["type"] == "missing":
         return "is missing"
+    if problem["type"] == "too_short":
+        least, has = re.findall(r"\d+", str(problem["msg"]))
+        return f"needs at least {least}, and has {has}"
     got = problem.get("input")
     message = _EXPECTED.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     message = re.sub("^Input should be ", "has to be ", message)

@@ -99,6 +99,8 @@ class LearnedSettings(Value):
 class RoutingSettings(Value):
     mode: Literal["direct", "plano_proxy", "plano_embedded", "policy"] = "direct"
     """How a call reaches its model; see examples/routing."""
+    direct: dict[str, Any] = Field({}, max_length=0)
+    """Nothing to set; for files that write out all modes."""
     proxy: ProxySettings = ProxySettings()
     embedded: EmbeddedSettings | None = None
     fallback: bool = False

@@ -35,10 +35,14 @@ class RateLimiter:
         return None
 
     def settle(self, model: str, headers: Mapping[str, str], estimated: int, used: int) -> None:
-        """Replace the estimate by what was used; a bucket may go below nothing and then takes longer to fill."""
+        """Replace the estimate by what was used; a bucket may go below nothing and then takes longer to fill.
+
+        Never by more than one filling: a single long answer would shut its client out for hours.
+        """
         now = self._clock()
         for number, key in self._of(model, headers):
-            self._put(number, key, self._left(number, key, now) + estimated - used, now)
+            left = self._left(number, key, now) + estimated - used
+            self._put(number, key, max(left, -float(self._limits[number].tokens)), now)
 
     def _of(self, model: str, headers: Mapping[str, str]) -> list[tuple[int, str]]:
         found = []

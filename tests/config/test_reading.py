@@ -37,6 +37,7 @@ def _settings(text: str | bytes, folder: Path) -> Settings:
         ("version: 1\n---\nversion: 1", "another document"),
         (b"\xff\xfe", "is not UTF-8 text (byte 0)"),
         ("a: &a [*a]", "recursive"),
+        ("executors: {mine: {argv: []}}", "executors > mine > argv: needs at least 1, and has 0"),
     ],
 )
 def test_mistakes_are_told_in_the_writer_s_words(text: str | bytes, told: str, tmp_path: Path) -> None:

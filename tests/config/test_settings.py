@@ -72,3 +72,8 @@ def test_an_amount_that_cannot_be_counted_with_is_refused(amount: str, tmp_path:
     (tmp_path / "harness.yaml").write_text(f"budget: {{usd: '{amount}'}}\n")
     with pytest.raises(ConfigError, match="budget > usd"):
         load_settings(tmp_path)
+
+
+def test_every_mode_may_be_written_out(tmp_path: Path) -> None:
+    (tmp_path / "harness.yaml").write_text("routing: {mode: direct, direct: {}, proxy: {timeout: 5}}\n")
+    assert load_settings(tmp_path).routing.mode == "direct"

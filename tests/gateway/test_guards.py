@@ -11,7 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from harness.config.gateway_section import RateLimit
 from harness.errors import ConfigError
+from harness.gateway.limits import RateLimiter
 from harness.gateway.server import check_exposure
 from tests.gateway.running import RunningGateway, settings_for, upstream
 from tests.wire.server import WireServer
@@ -201,6 +203,16 @@ def test_rate_limits_count_what_was_used(wire: WireServer) -> None:
         last = httpx2.post(url, json=GOOD, headers={"x-team": "a"})
         assert int(last.headers["retry-after"]) > 1 and last.json()["error"]["type"] == "rate_limit_error"
         assert httpx2.post(url, json=GOOD, headers={"x-team": "b"}).status_code == 200
+
+
+def test_one_long_answer_costs_at_most_one_more_period() -> None:
+    now = 0.0
+    limiter = RateLimiter([RateLimit(model="m", tokens=40, per="minute")], lambda: now)
+    assert limiter.take("m", {}, 10) is None
+    limiter.settle("m", {}, estimated=10, used=1214)
+    assert limiter.take("m", {}, 10) == pytest.approx(75)
+    now = 75.0
+    assert limiter.take("m", {}, 10) is None
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-
-from starlette.requests import Request
+from typing import TYPE_CHECKING
 
 from harness.config.gateway_section import GatewaySettings
 from harness.gateway.exchange import credential
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 
 def may_look(settings: GatewaySettings, request: Request) -> bool:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from harness.gateway.exchange import Asked
 from harness.gateway.prepare import prepare
 from harness.gateway.refusal import Refusal
-from harness.gateway.translate import Translation, chat, messages, responses
+from harness.gateway.translate import Translation, chat, error_in, messages, responses
 from harness.gateway.translate.neutral import Call, Image, Prompt, Result, Text, Tool, Turn
 from tests.gateway.running import settings_for
 
@@ -294,3 +294,24 @@ def test_an_answer_that_is_none_is_an_error(provider: Any, reply: dict[str, Any]
     with pytest.raises(Refusal, match=told) as refused:
         Translation(client, provider, body, "m").reply(json.dumps(reply).encode())
     assert refused.value.status == 502
+
+
+LONG = {"type": "error", "error": {"type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8"}}
+FULL = {"error": {"message": "This model's limit is 8 tokens.", "type": "x", "code": "context_length_exceeded"}}
+
+
+@pytest.mark.parametrize(
+    "client,error,message,code",
+    [
+        ("chat", LONG, "prompt is too long: 9 tokens > 8", "context_length_exceeded"),
+        ("messages", FULL, "prompt is too long: This model's limit is 8 tokens.", None),
+        ("responses", FULL, "This model's limit is 8 tokens.", "context_length_exceeded"),
+        ("chat", {"error": {"message": "no", "code": "insufficient_quota"}}, "no", "insufficient_quota"),
+        ("chat", {"error": {"message": "no", "code": 402}}, "no", None),
+        ("chat", {"error": "no"}, "no", None),
+        ("chat", [1], "the provider gave no reason", None),
+    ],
+)
+def test_what_clients_go_by_in_an_error_travels(client: Any, error: Any, message: str, code: str | None) -> None:
+    told = json.loads(error_in(client, json.dumps(error).encode(), 400))["error"]
+    assert (told["message"], told.get("code")) == (message, code)

@@ -93,8 +93,25 @@ class Translation:
 
 
 def error_in(client: WireName, body: bytes, status: int) -> bytes:
-    """A provider's error, whatever its form, in the client's format."""
-    return orjson.dumps(Refusal(status, provider_message(body)).body(client))
+    """A provider's error, whatever its form, in the client's format, and with what its clients go by."""
+    message, code = provider_message(body), _code_in(body)
+    if message.lower().startswith(TOO_LONG):
+        code = code or TOO_LONG_CODE
+    elif code == TOO_LONG_CODE:
+        message = f"{TOO_LONG}: {message}"
+    return orjson.dumps(Refusal(status, message, code=code).body(client))
+
+
+TOO_LONG, TOO_LONG_CODE = "prompt is too long", "context_length_exceeded"
+"""By which clients of Anthropic and of OpenAI know that they have to shorten the conversation, and do."""
+
+
+def _code_in(body: bytes) -> str | None:
+    try:
+        error = orjson.loads(body)["error"]
+        return error["code"] if isinstance(error["code"], str) else None
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
 
 
 def provider_message(body: bytes) -> str:

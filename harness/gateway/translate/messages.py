@@ -157,6 +157,8 @@ def _tools(rows: list[Any] | None) -> tuple[Tool, ...]:
     for number, row in enumerate(rows or ()):
         if not isinstance(row, dict):
             raise Refusal(400, f"tools.{number}: expected an object", param=f"tools.{number}")
+        # Not left out like Responses' hosted tools, which codex always offers: Claude Code hands its web search over
+        # in a request of its own, and an answer without the search would be an invention.
         if row.get("type") not in (None, "custom"):
             raise untranslatable(
                 f"tools.{number}.type", f"'{row['type']}' runs at, or is known to, its own provider only"

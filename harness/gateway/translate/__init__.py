@@ -97,7 +97,7 @@ def error_in(client: WireName, body: bytes, status: int) -> bytes:
     message, code = provider_message(body), _code_in(body)
     if message.lower().startswith(TOO_LONG):
         code = code or TOO_LONG_CODE
-    elif code == TOO_LONG_CODE:
+    elif code == TOO_LONG_CODE and client == "messages":
         message = f"{TOO_LONG}: {message}"
     return orjson.dumps(Refusal(status, message, code=code).body(client))
 

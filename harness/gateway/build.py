@@ -35,7 +35,7 @@ def build_gateway(built: GatewaySettings, settings: Settings) -> Gateway:
     section = built.section
     feeds = _feeds(section)
     cooldown = Cooldown(section.limits.cooldown_seconds)
-    router_model, closers = _router_model(section)
+    router_model, closers = _router_model(section, cooldown)
     ask = section.router_model.ask if section.router_model else "first"
     matcher = RouteMatcher(section.route_threshold, model=router_model, ask=ask)
     affinity = _affinity(section, feeds)
@@ -83,7 +83,9 @@ def _feeds(section: GatewaySection) -> Feeds:
     return Feeds(section.metrics_sources, sorted(names | ({row.model for row in section.models} if wanted else set())))
 
 
-def _router_model(section: GatewaySection) -> tuple[RouterModel | None, list[Callable[[], Awaitable[None]]]]:
+def _router_model(
+    section: GatewaySection, cooldown: Cooldown
+) -> tuple[RouterModel | None, list[Callable[[], Awaitable[None]]]]:
     """The router model, if one is configured, and what closes its connections."""
     wanted = section.router_model
     if wanted is None:
@@ -97,6 +99,7 @@ def _router_model(section: GatewaySection) -> tuple[RouterModel | None, list[Cal
         form=wanted.prompt,
         timeout=wanted.timeout_seconds,
         context_tokens=wanted.context_tokens,
+        resting=cooldown,
     )
     return model, [client.aclose]
 

@@ -11,7 +11,7 @@ import re
 from ast import literal_eval
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import anyio
 import httpx2
@@ -49,8 +49,22 @@ Post = Callable[[dict[str, Any]], Awaitable[Answer]]
 """Sends a chat completion request's JSON, returns the answer; raises httpx2.HTTPError or OSError."""
 
 
+class Resting(Protocol):
+    """Who is passed over for a while, because they failed a moment ago."""
+
+    def rest(self, model: str, reason: str, retry_after: float | None = None) -> None: ...
+
+    def recovered(self, model: str) -> None: ...
+
+    def resting(self) -> dict[str, tuple[float, str]]:
+        """Name → (seconds left, why)."""
+
+
 class RouterModel:
-    """Asks one router model. `post` reaches it; `timeout` is in seconds for the whole answer."""
+    """Asks one router model. `post` reaches it; `timeout` is in seconds for the whole answer.
+
+    With `resting`, one that was down or slow is not waited for again by the next requests.
+    """
 
     def __init__(
         self,
@@ -60,29 +74,46 @@ class RouterModel:
         form: Form = "orchestrator",
         timeout: float = 5,
         context_tokens: int | None = None,
+        resting: Resting | None = None,
     ) -> None:
         self.model, self.form, self.timeout = model, form, timeout
-        self._post = post
+        self._post, self._resting = post, resting
         self._context = context_tokens or CONTEXT_TOKENS[form]
 
     async def choose(self, routes: Sequence[RoutePreference], turns: Sequence[Spoken]) -> str | None:
         """The name of the route the model picks, or None when it says that none fits; raises RouterDown."""
-        body = request(self.model, prompt(routes, turns, self.form, self._context))
+        content = await self._asked(request(self.model, prompt(routes, turns, self.form, self._context)))
+        return parse_reply(content, [route.name for route in routes])
+
+    async def _asked(self, body: dict[str, Any]) -> str:
+        name = f"router model {self.model}"
+        if self._resting is None:
+            return await self._answer(name, body)
+        if (rest := self._resting.resting().get(name)) is not None:
+            raise RouterDown(f"{name} {rest[1]}; asked again in {rest[0]:.0f} s")
+        try:
+            content = await self._answer(name, body)
+        except RouterDown as down:
+            self._resting.rest(name, down.message.removeprefix(f"{name} "))
+            raise
+        self._resting.recovered(name)
+        return content
+
+    async def _answer(self, name: str, body: dict[str, Any]) -> str:
         try:
             with anyio.fail_after(self.timeout):
                 answer = await self._post(body)
         except TimeoutError:
-            raise RouterDown(f"router model {self.model} took longer than {self.timeout:g} s") from None
+            raise RouterDown(f"{name} took longer than {self.timeout:g} s") from None
         except (httpx2.HTTPError, OSError) as error:
-            raise RouterDown(f"router model {self.model} cannot be reached ({type(error).__name__})") from None
+            raise RouterDown(f"{name} cannot be reached ({type(error).__name__})") from None
         if not 200 <= answer.status < 300:
-            told = upstream_message(answer.body)
-            raise RouterDown(f"router model {self.model} answered {answer.status}: {told}")
+            raise RouterDown(f"{name} answered {answer.status}: {upstream_message(answer.body)}")
         try:
             content = json.loads(answer.body)["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError):
-            raise RouterDown(f"router model {self.model} answered with something that is no chat completion") from None
-        return parse_reply(content if isinstance(content, str) else "", [route.name for route in routes])
+            raise RouterDown(f"{name} answered with something that is no chat completion") from None
+        return content if isinstance(content, str) else ""
 
 
 def http_post(client: httpx2.AsyncClient, base_url: str, headers: Mapping[str, str] | None = None) -> Post:

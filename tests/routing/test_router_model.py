@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from harness.config.settings import RoutePreference
+from harness.gateway.cooldown import Cooldown
 from harness.routing.router_model import Answer, RouterDown, RouterModel, http_post
 from harness.routing.turns import Turn
 
@@ -60,3 +61,25 @@ async def test_a_slow_router_is_given_up() -> None:
 
     with pytest.raises(RouterDown, match=r"took longer than 0\.05 s"):
         await RouterModel("m", post, timeout=0.05).choose(ROUTES, TALK)
+
+
+async def test_one_that_was_slow_is_not_waited_for_again_at_once() -> None:
+    now, calls = 0.0, 0
+
+    async def post(body: dict[str, Any]) -> Answer:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await anyio.sleep(60)
+        return Answer(status=200, body=completion("I think code" if calls == 2 else '{"route": "code"}'))
+
+    cooldown = Cooldown(30, lambda: now)
+    model = RouterModel("m", post, timeout=0.01, resting=cooldown)
+    for told in ("took longer than 0.01 s$", "took longer than 0.01 s; asked again in 30 s"):
+        with pytest.raises(RouterDown, match=told):
+            await model.choose(ROUTES, TALK)
+    assert calls == 1 and list(cooldown.resting()) == ["router model m"]
+    now = 31.0
+    with pytest.raises(RouterDown, match="names no route"):
+        await model.choose(ROUTES, TALK)
+    assert await model.choose(ROUTES, TALK) == "code", "nonsense is no reason to rest"

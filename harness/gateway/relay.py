@@ -24,7 +24,7 @@ from harness.gateway.refusal import Refusal
 from harness.gateway.sse import begun, whole_events
 from harness.gateway.translate import error_in
 from harness.gateway.translate.stream_in import read_stream
-from harness.gateway.upstream import Reply, Unreachable, Upstream
+from harness.gateway.upstream import Reply, Unreachable, Upstream, gathered
 from harness.models.wire_usage import StreamTap, usage_from
 from harness.types import Usage
 
@@ -143,7 +143,7 @@ class Relay:
         send: Send,
     ) -> None:
         try:
-            body = b"".join([chunk async for chunk in first])
+            body = await gathered(first)
         except Unreachable as error:
             raise Refusal(502, f"{sent.target.name}: {error}", code="upstream_broke_off") from None
         if 300 <= reply.status < 400:

@@ -16,6 +16,8 @@ from yarl import URL
 
 from harness.config.gateway_section import GatewayLimits
 
+ANSWER_BYTES = 128 * 2**20
+"""Of an answer that is not streamed: several pictures fit, and a provider gone mad fills no memory."""
 _SET_BY_CALLER = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
@@ -56,7 +58,7 @@ class Reply:
 
     async def read(self) -> bytes:
         """The whole body; raises Unreachable."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        return await gathered(self.chunks())
 
     async def peek(self) -> bytes:
         """The whole body, which can be read again; raises Unreachable."""
@@ -69,6 +71,16 @@ class Reply:
             self._response.release()
         else:
             self._response.close()
+
+
+async def gathered(chunks: AsyncIterator[bytes], most: int = ANSWER_BYTES) -> bytes:
+    """All of an answer that has to be had whole; raises Unreachable, for one without an end as well."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > most:
+            raise Unreachable("body", f"its answer is longer than {most // 2**20} MiB")
+    return bytes(body)
 
 
 class Upstream:

@@ -22,6 +22,7 @@ from harness.budget import Meter, paid
 from harness.models.genai import spent
 from harness.protocols import Deps, Session, StepLog, Steps, Worked
 from harness.spans import ISSUE, PHASE, RUN, TASK, Attribute
+from harness.strangers import one_line
 from harness.types import Attempt, Event, Job, ModelCall, TaskResult, TierPool, Value, total
 from harness.verify import Baseline, failures, judge, run_checks
 
@@ -224,7 +225,7 @@ class _Worker:
 
     def _message(self, number: int, summary: str) -> str:
         job = self.job
-        title = " ".join(job.task.title.split())[:72]
+        title = one_line(job.task.title)[:72]
         fingerprint = hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:12]
         step = f"Harness-Step: {job.run_id}/{job.task.id}/{job.round}.{number}#{fingerprint}"
         return f"{title}\n\n{summary.strip()}\n\nIssue: {job.issue_id}\n{step}\n"

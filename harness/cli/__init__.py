@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from harness import __version__
 from harness.errors import HarnessError, Interrupted, MachineError, did_you_mean
+from harness.strangers import visible
 
 # Looking for pydantic plugins costs 25 ms a start, and nobody wants one here; pydantic reads this when it is imported.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -156,7 +157,7 @@ def _open_standard_streams() -> None:
 def _complain(error: HarnessError, as_json: bool) -> int:
     """Tell an error, and return its exit code, whoever can still be told."""
     with contextlib.suppress(OSError):
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {visible(str(error))}", file=sys.stderr)
     try:
         if as_json:
             print(json.dumps({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}))

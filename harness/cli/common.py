@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +15,7 @@ from pydantic import BaseModel
 from harness.cli.options import common_options as common_options
 from harness.cli.options import repository_root as repository_root
 from harness.config.settings import Settings, load_settings
-
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but tab and new line, and those that turn the direction of writing round."""
+from harness.strangers import visible
 
 
 def settings_from(arguments: argparse.Namespace, **overrides: Any) -> Settings:
@@ -68,13 +65,3 @@ def show(*lines: object) -> None:
     """The command's answer, for people."""
     for line in lines:
         print(visible(str(line)))
-
-
-def visible(text: str) -> str:
-    """The text with marks instead of what a terminal would obey: titles and errors are written by strangers."""
-    return _OBEYED.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-
-
-def one_line(text: str) -> str:
-    """A title as a table can hold it."""
-    return " ".join(text.split())

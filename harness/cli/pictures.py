@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from harness.cli.common import visible
+from harness.strangers import visible
 
 _GOOD = re.compile(r"✓|\bmet\b|\bMET\b|\bsaved \$[\d.]+ \(\d+%\)")
 _BAD = re.compile(r"✗|\bmissed\b|\bMISSED\b|\brouting LOST \$[\d.]+")

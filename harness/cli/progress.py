@@ -11,8 +11,10 @@ from decimal import Decimal
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from harness.cli.wording import plain_line
+from harness.strangers import one_line, visible
 from harness.types import Event
 
 Listener = Callable[[Event], None]
@@ -88,6 +90,8 @@ class Board:
             table.add_column(name, justify="right" if name in ("turns", "attempts", "cost") else "left")
         for (run_id, task_id), row in self.rows.items():
             colour = _COLOURS.get(row.state, "dim")
-            table.add_row(run_id, task_id, row.title[:40], f"[{colour}]{row.state}[/]", row.tier, str(row.turns),
+            # Text, not markup: a title may hold square brackets, and they mean nothing.
+            title = Text(visible(one_line(row.title))[:40])
+            table.add_row(run_id, Text(task_id), title, Text(row.state, style=colour), row.tier, str(row.turns),
                           str(row.attempts), f"${row.usd:.4f}")  # fmt: skip
         return table

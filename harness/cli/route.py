@@ -16,11 +16,12 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from harness.cli.common import common_options, jsonable, one_line, put_json, say, settings_from, show
+from harness.cli.common import common_options, jsonable, put_json, say, settings_from, show
 from harness.config.reading import validate
 from harness.config.settings import Settings
 from harness.errors import ConfigError, HarnessError
 from harness.routing.router import Router, build_router
+from harness.strangers import one_line
 from harness.types import Issue, RouteDecision, TraceLine
 
 EXAMPLES = """\
@@ -116,6 +117,8 @@ def read_issues(lines: Iterable[str]) -> Iterator[Issue]:
         renamed = {"description": "body", "issue_type": "type"}
         known = {renamed.get(key, key): value for key, value in data.items() if value is not None}
         fields = {key: value for key, value in known.items() if key in Issue.model_fields}
+        if isinstance(fields.get("type"), str):
+            fields["type"] = fields["type"].lower()
         yield validate(Issue, {"id": "", **fields}, where)
 
 

@@ -6,11 +6,12 @@ import argparse
 
 import anyio
 
-from harness.cli.common import common_options, one_line, put_json, say, settings_from, show
+from harness.cli.common import common_options, put_json, say, settings_from, show
 from harness.cli.options import count
 from harness.config.settings import Settings
 from harness.errors import HarnessError, did_you_mean
 from harness.journal import SqliteJournal
+from harness.strangers import one_line
 from harness.types import Run
 
 EXAMPLES = """examples:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from harness.strangers import one_line, visible
 from harness.types import Event
 
 
@@ -34,7 +35,7 @@ def plain_line(event: Event) -> str | None:
     if event.kind == "task.finished" and data.get("status") == "skipped":
         return f"{event.run_id}  {task}: skipped, because {data.get('because')} failed"
     make = lines.get(event.kind)
-    return f"{event.run_id}  {make()}" if make else None
+    return f"{event.run_id}  {visible(one_line(make()))}" if make else None
 
 
 def _trouble(data: Mapping[str, Any]) -> str:

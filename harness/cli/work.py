@@ -19,6 +19,7 @@ from harness.allowance import Allowance, Limits
 from harness.claims import queue_lock
 from harness.cli.common import common_options, put_json, say, show
 from harness.cli.lines import lines, log_option
+from harness.cli.options import count, port
 from harness.cli.running import overrides, run_options, settings_of, wished, wishes_of
 from harness.config.settings import Settings, load_settings
 from harness.protocols import Emit, Wanted
@@ -48,21 +49,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--watch", action="store_true", help="go on: look every queue.poll_seconds, or when a hook wakes it"
     )
     how.add_argument("--dry-run", action="store_true", help="list what would be taken, with tier and estimated cost")
-    parser.add_argument("--max-issues", type=_count, metavar="N", help="take at most N issues")
-    parser.add_argument("--parallel", type=_count, metavar="N", help="issues at once (default: queue.parallel_issues)")
+    parser.add_argument("--max-issues", type=count, metavar="N", help="take at most N issues")
+    parser.add_argument("--parallel", type=count, metavar="N", help="issues at once (default: queue.parallel_issues)")
     parser.add_argument("--label", action="append", default=[], metavar="L", help="only issues with it (repeatable)")
     parser.add_argument("--type", action="append", default=[], metavar="T", help="only these types (repeatable: any)")
     parser.add_argument("--parent", metavar="EPIC", help="only issues below this epic")
-    parser.add_argument("--metrics-port", type=_count, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
+    parser.add_argument("--metrics-port", type=port, metavar="PORT", help="serve Prometheus metrics on 127.0.0.1")
     log_option(parser)
     run_options(parser)
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is less than 1")
-    return number
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from harness.budget import Meter
 from harness.graph import order
 from harness.phases.jobs import Jobs
 from harness.protocols import Deps, StepLog
+from harness.strangers import one_line
 from harness.types import Check, Event, Integration, Plan, Run, Task, TaskResult, Value
 from harness.verify import failures, judge, run_checks
 
@@ -72,7 +73,9 @@ class Integrator:
                 theirs = latest[task.id].commit
                 if latest[task.id].status != "done" or theirs is None:
                     return MergedTasks(commit, latest, tuple(conflicts), latest[task.id], tuple(steps))
-                merged = await self.deps.workspace.merge(commit, theirs, f"Merge {task.id}: {one_line(task.title)}")
+                merged = await self.deps.workspace.merge(
+                    commit, theirs, f"Merge {task.id}: {one_line(task.title)[:72]}"
+                )
                 if merged.commit is not None:
                     commit = merged.commit
                     steps.append((task.id, commit))
@@ -211,10 +214,6 @@ async def integrate(run: Run, integrator: Integrator) -> Run:
         results=tuple(latest[task.id] for task in run.plan.tasks),
         superseded=tuple(integrator.replaced),
     )
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())[:72]
 
 
 def _broken(partner: str | None, output: str) -> str:

@@ -13,6 +13,7 @@ import anyio.to_thread
 from harness.errors import GitError
 from harness.proc import Completed
 from harness.protocols import Merged
+from harness.strangers import harmless
 from harness.types import Landing
 from harness.workspace.door import At, Door
 from harness.workspace.exchange import Exchange
@@ -189,13 +190,10 @@ class GitWorkspace:
     async def _commit_tree(self, tree: str, parents: Sequence[str], message: str, when: str | None = None) -> str:
         args = [argument for parent in parents for argument in ("-p", parent)]
         # Models and strangers write titles; `git log` hands what is in them to the terminal.
-        text = _CONTROL.sub("", message).encode("utf-8", "replace")
+        text = harmless(message).encode("utf-8", "replace")
         return await self._door.text(
             "commit-tree", tree, *args, "-F", "-", stdin=text, extra=self._door.signature(when)
         )
-
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def _split(listing: str) -> tuple[str, ...]:

@@ -120,6 +120,8 @@ def test_an_answer_that_cannot_be_written_is_an_error(option: str, tmp_path: Pat
         ["run", "a-1", "--max-parallel", "0"],
         ["runs", "-n", "0"],
         ["serve", "--port", "99999"],
+        ["work", "--metrics-port", "99999"],
+        ["work", "--max-issues", "0"],
         ["serve", "--port", "-1"],
         ["worker", "--parallel", "none"],
     ],

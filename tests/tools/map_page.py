@@ -13,6 +13,7 @@ PAGE = ROOT / "ARCHITECTURE.md"
 ROOMS = (
     "types",
     "errors",
+    "strangers",
     "spans",
     "protocols",
     "budget",

@@ -120,6 +120,9 @@ def _export(arguments: argparse.Namespace) -> int:
         raise HarnessError(f"{arguments.output}: which form is that?", "name a file that ends in .jsonl or .csv")
     with _store(arguments) as store:
         records = (as_dict(outcome) for outcome in store.latest(since=arguments.since))
+        if arguments.output is None and arguments.json:
+            put_json({"records": list(records)})
+            return 0
         if arguments.output is None:
             written = _write(records, sys.stdout, "jsonl")
         else:

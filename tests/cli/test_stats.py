@@ -149,6 +149,8 @@ def test_export(harness: Harness, history: Path, tmp_path: Path) -> None:
     code, out, err = harness("experiments", "export")
     records = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and len(records) >= 600 and "records" in err
+    code, document, _ = harness("experiments", "export", "--json")
+    assert json.loads(document) == {"records": [json.loads(line) for line in out.splitlines()]}
     code, _, _ = harness("experiments", "export", "-o", str(tmp_path / "o.csv"))
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

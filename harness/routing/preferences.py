@@ -20,6 +20,7 @@ from typing import Literal, Protocol
 import anyio.to_thread
 
 from harness.config.settings import RoutePreference
+from harness.errors import HarnessError
 from harness.routing.keywords import Keywords
 from harness.routing.turns import Spoken, query
 from harness.types import Value
@@ -137,8 +138,6 @@ class PreferenceRouter:
         return await anyio.to_thread.run_sync(self.classify, query(turns))
 
     async def _asked(self, turns: Sequence[Spoken]) -> Match:
-        from harness.errors import HarnessError
-
         assert self._model is not None
         try:
             name = await self._model.choose(self.routes, turns)

@@ -312,4 +312,4 @@ async def test_where_nothing_can_be_confined_nothing_is_claimed(tmp_path: Path) 
 def test_bad_numbers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for argv in (["--parallel", "0"], ["--max-issues", "-1"], ["--once", "--watch"]):
         assert main(["work", *argv, "--repo", str(tmp_path)]) == 2
-    assert "'0' is less than 1" in capsys.readouterr().err
+    assert "'0' is no whole number from 1" in capsys.readouterr().err

@@ -104,7 +104,7 @@ class DbosBackend:
         told = Meter(parent=meter, name="told")
         answer = await self._answer(workflow, job, told)
         if answer is None:
-            await self._forget(job)
+            # Its steps stay: whoever asks for it again does not pay again for what it had.
             await self._client.delete_workflow_async(workflow)
             return TaskResult(
                 task_id=job.task.id,

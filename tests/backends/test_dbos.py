@@ -25,6 +25,7 @@ from harness.budget import Meter
 from harness.config.settings import Settings
 from harness.errors import ConfigError, GitError, HarnessError
 from harness.types import Event, TaskResult
+from harness.workspace import GitWorkspace
 from tests.backends.conftest import clone, git
 from tests.contracts.backend import BackendContract, a_job
 
@@ -249,12 +250,16 @@ async def test_ctrl_c_gives_the_task_back_at_once(machines: Machines, backend: D
 
 
 async def test_a_task_that_kills_its_workers_is_given_up(
-    machines: Machines, backend: DbosBackend, base: str, database: str
+    machines: Machines, backend: DbosBackend, base: str, database: str, office: Path
 ) -> None:
     results: list[TaskResult] = []
+    job, tables = a_job("killer", base), Database(database)
+    paid_for = f"{job.key}/attempt-1/turn-9/reply"
+    project = (await GitWorkspace.open(office)).exchange("origin").project
+    await tables.do("INSERT INTO harness.steps VALUES (%s, %s, %s, '{}', 'w')", project, job.run_id, paid_for)
 
     async def ask() -> None:
-        results.append(await backend.run(a_job("killer", base), Meter()))
+        results.append(await backend.run(job, Meter()))
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
@@ -262,6 +267,9 @@ async def test_a_task_that_kills_its_workers_is_given_up(
     assert results[0].status == "failed"
     assert "outlived" in (results[0].error or "")
     assert len(machines.lines("killed-by")) == 3
+    kept = await tables.do("SELECT 1 FROM harness.steps WHERE key = %s", paid_for)
+    await tables.aclose()
+    assert kept, "whoever asks again does not pay again"
 
 
 async def _supervised(machines: Machines, results: list[TaskResult]) -> None:

@@ -162,10 +162,16 @@ class _Story:
 _DAG = {"id", "title", "depends_on", "tier", "files"}
 
 
-async def unfinished(issue_id: str, deps: Deps) -> Run | None:
-    """The issue's latest run, if it was interrupted or ran out of budget."""
+async def begun(issue_id: str, deps: Deps) -> Run | None:
+    """The issue's latest run as it was saved, if it can go on."""
     latest = await deps.journal.runs(issue=issue_id, limit=1)
-    return latest[0].untold() if latest and latest[0].status in UNFINISHED else None
+    return latest[0] if latest and latest[0].status in UNFINISHED else None
+
+
+async def unfinished(issue_id: str, deps: Deps) -> Run | None:
+    """The same run, its story to be told again from the journal."""
+    run = await begun(issue_id, deps)
+    return run.untold() if run else None
 
 
 async def begin(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes: Wishes) -> Run:

@@ -20,11 +20,11 @@ import anyio
 
 from harness.allowance import Allowance, Share
 from harness.claims import Claims, take_back
-from harness.engine import LoadPipeline, Wishes, run_issue
+from harness.engine import LoadPipeline, Wishes, begun, run_issue
 from harness.errors import HarnessError, Interrupted
 from harness.protocols import Deps, Wanted
 from harness.stop import Stop, run_lock
-from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, begun, refuse_detached, refuse_keyless, verdict
+from harness.taking import EVERYBODYS, LABELS, STUCK, End, Kind, Taker, refuse_detached, refuse_keyless, verdict
 from harness.types import Event, Issue, Run, Usage, Value
 
 ATTENTION_SECONDS = 1.0

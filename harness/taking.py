@@ -18,7 +18,7 @@ import anyio
 from harness.budget import Meter
 from harness.claims import Claims, is_dead
 from harness.config.reading import environment
-from harness.engine import LoadPipeline, Wishes, run_issue, staffed
+from harness.engine import LoadPipeline, Wishes, begun, run_issue, staffed
 from harness.errors import (
     HarnessError,
     JournalError,
@@ -97,12 +97,6 @@ def refuse_keyless(issue: Issue, deps: Deps, load_pipeline: LoadPipeline, wishes
         # Agents may have a login of their own, and whether there is a review is not known yet.
         if phase.kind == "plan" or phase.executor == "tool_loop":
             require_key(settings.pool(phase.tier or route.tier).models, settings.providers, environment())
-
-
-async def begun(issue_id: str, deps: Deps) -> Run | None:
-    """The issue's latest run as it was saved, if it can go on."""
-    latest = await deps.journal.runs(issue=issue_id, limit=1)
-    return latest[0] if latest and latest[0].status in UNFINISHED else None
 
 
 class Taker:

@@ -98,13 +98,13 @@ def exit_code(run: Run) -> int:
 
 
 async def _take(issue_id: str, arguments: argparse.Namespace, settings: Settings, deps: Deps, stop: Stop) -> Run:
+    wishes = wishes_of(arguments)
     for run in await deps.journal.runs(issue=issue_id):
         stop.clear(run.id)
-        wishes = wishes_of(arguments)
         if run.status in UNFINISHED and wishes != Wishes(budget=wishes.budget, land=wishes.land):
             say(f"{run.id} goes on as it was begun; other tiers, executors or pipelines need a new run")
             say(f"  → harness forget {run.id}, then the same command begins anew")
-    return await take_issue(issue_id, deps, partial(registry.pipeline, settings=settings), wishes_of(arguments))
+    return await take_issue(issue_id, deps, partial(registry.pipeline, settings=settings), wishes)
 
 
 async def _watched(settings: Settings, work: Callable[[Deps, Stop], Awaitable[Run]]) -> Run:
